@@ -1,0 +1,94 @@
+//! Every reason for which a frame is dropped, each with its own counter.
+
+/// Declares the enum, its names and its explanations in one place, so that a
+/// reason cannot be without them.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a frame went no further.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// All reasons, in the order of their discriminants.
+            pub const ALL: &[Reason] = &[$(Reason::$variant,)+];
+
+            /// The name that counters and `vxmesh status` show.
+            pub fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)+ }
+            }
+
+            /// One line for people who see the counter rise.
+            pub fn explain(self) -> &'static str {
+                match self { $(Reason::$variant => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    // From a container.
+    /// A frame whose headers or lengths contradict each other.
+    Malformed = "malformed",
+    /// A VLAN-tagged or IEEE 802.3 frame.
+    EtherType = "ethertype",
+    /// A virtio header that disagrees with its frame.
+    BadOffload = "bad-offload",
+    /// A source MAC that is not the endpoint's.
+    GuardMac = "guard-mac",
+    /// A source address that is not the endpoint's.
+    GuardIp = "guard-ip",
+    /// An ARP packet that speaks for another's address.
+    GuardArp = "guard-arp",
+    /// A neighbour advertisement or solicitation that speaks for another's address.
+    GuardNd = "guard-nd",
+    /// A router advertisement or redirect from a container.
+    GuardRa = "guard-ra",
+    /// A TAP whose endpoint is already gone.
+    NoEndpoint = "no-endpoint",
+    /// An ARP or ND question about an address that no endpoint has.
+    UnknownNeighbour = "unknown-neighbour",
+    /// A unicast frame to a MAC that no endpoint has.
+    UnknownUnicast = "unknown-unicast",
+    /// Broadcast or multicast on a network without `--opt multicast`.
+    Multicast = "multicast",
+    /// Broadcast or multicast over the network's rate cap.
+    MulticastRate = "multicast-rate",
+    /// TTL or hop limit used up at the gateway; answered by ICMP.
+    TimeExceeded = "time-exceeded",
+    /// A destination outside the network's subnets; answered by ICMP.
+    NoRoute = "no-route",
+    /// A routed packet to an address of the network that no endpoint has; answered by ICMP.
+    HostUnreachable = "host-unreachable",
+    /// A packet to the gateway's own address that is no ping; answered by ICMP.
+    GatewayClosed = "gateway-closed",
+    /// A packet larger than the path; answered by ICMP.
+    TooBig = "too-big",
+    // From the underlay.
+    /// A datagram on the VXLAN port with fewer than eight bytes.
+    VxlanTruncated = "vxlan-truncated",
+    /// A VXLAN header without the I flag.
+    VxlanFlags = "vxlan-flags",
+    /// A VNI that no network on this host has.
+    UnknownVni = "unknown-vni",
+    /// VXLAN from an address that is no VTEP of the network.
+    Stranger = "stranger",
+    /// VXLAN that claims to come from this host's own VTEP.
+    OwnAddress = "own-address",
+    /// A malformed frame inside VXLAN.
+    InnerMalformed = "inner-malformed",
+    /// A source MAC from a VTEP that belongs to an endpoint elsewhere.
+    SpoofedMac = "spoofed-mac",
+    /// A unicast frame from a VTEP for a MAC that has no endpoint here.
+    NotHere = "not-here",
+    /// A congestion mark on a packet whose transport cannot read it (RFC 6040).
+    Congestion = "congestion",
+    // On the way out.
+    /// The underlay socket's buffer was full.
+    UnderlayFull = "underlay-full",
+    /// The underlay refused the destination (no route, or the link is down).
+    UnderlayUnreachable = "underlay-unreachable",
+    /// The kernel refused a write to a TAP (the interface is down or gone).
+    TapRefused = "tap-refused",
+}

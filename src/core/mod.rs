@@ -1,0 +1,25 @@
+//! State machines without I/O: `(now, input) -> outputs`.
+//!
+//! Nothing here opens a socket, reads a clock, starts a thread or asks the
+//! system for randomness. Time comes in as [`Now`], random bytes as arguments,
+//! and every map that is iterated has a fixed order, so that a simulator can
+//! run exactly this code.
+//!
+//! | module | what it decides |
+//! | --- | --- |
+//! | [`plan`] | the immutable snapshot that the control side hands to the data plane |
+//! | [`switch`] | where a frame goes: guard, ARP/ND, FDB, routing between subnets |
+//! | [`drops`] | every reason for which a frame is dropped |
+//! | [`tables`] | networks and endpoints: what may be created, and the plan that follows |
+//! | [`ipam`] | which address is free |
+
+pub mod drops;
+pub mod ipam;
+pub mod map;
+pub mod plan;
+pub mod switch;
+pub mod tables;
+
+/// Monotonic time since an arbitrary start, the same for all calls to one
+/// state machine.
+pub type Now = std::time::Duration;

@@ -1,0 +1,1 @@
+//! Neighbouring frames of a flow joined into a super-frame.

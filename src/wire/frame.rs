@@ -1,0 +1,248 @@
+//! One Ethernet frame, looked at once.
+//!
+//! [`View::parse`] checks every length that later code relies on, so that
+//! code may index a frame by the view's offsets without asking again.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::mac::Mac;
+
+/// EtherType of IPv4.
+pub const IPV4: u16 = 0x0800;
+/// EtherType of ARP.
+pub const ARP: u16 = 0x0806;
+/// EtherType of IPv6.
+pub const IPV6: u16 = 0x86dd;
+
+/// IP protocol numbers that the data path knows.
+pub mod protocol {
+    /// ICMP.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMPv6.
+    pub const ICMPV6: u8 = 58;
+}
+
+/// What an Ethernet frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Net {
+    /// An IPv4 packet.
+    V4,
+    /// An IPv6 packet.
+    V6,
+    /// An ARP packet for Ethernet and IPv4.
+    Arp,
+    /// Another EtherType, opaque to us.
+    Other,
+}
+
+/// Why bytes are not a frame that can be forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// A header, or the packet that it announces, reaches past the frame's end,
+    /// or a length or version field contradicts itself.
+    Malformed,
+    /// A VLAN tag or an IEEE 802.3 length where the EtherType should be.
+    NotEthernetII,
+}
+
+/// The fields and offsets of a frame that the data path needs. All offsets
+/// count from the frame's first byte and lie within it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Destination address.
+    pub dst: Mac,
+    /// Source address.
+    pub src: Mac,
+    /// EtherType.
+    pub ethertype: u16,
+    /// What the frame carries.
+    pub net: Net,
+    /// IP source and, for ARP, the sender's address; unspecified for [`Net::Other`].
+    pub source: IpAddr,
+    /// IP destination and, for ARP, the target's address; unspecified for [`Net::Other`].
+    pub destination: IpAddr,
+    /// TOS or traffic class; 0 if not IP.
+    pub tos: u8,
+    /// TTL or hop limit; 0 if not IP.
+    pub ttl: u8,
+    /// The transport protocol, past any IPv6 extension headers; 0 if not IP.
+    pub protocol: u8,
+    /// Whether the packet is a fragment (the first one too). Then `ports` are 0.
+    pub fragment: bool,
+    /// Source and destination port of unfragmented TCP and UDP, else 0.
+    pub ports: (u16, u16),
+    /// Where the transport header starts (for fragments, what follows the IP
+    /// header; for non-IP, the frame's payload).
+    pub l4: usize,
+    /// Where the transport's payload starts for unfragmented TCP and UDP; else `l4`.
+    pub payload: usize,
+    /// Where the IP or ARP packet ends; what follows is Ethernet padding.
+    pub end: usize,
+}
+
+impl View {
+    /// Where the network header starts: after 14 bytes of Ethernet.
+    pub const L3: usize = 14;
+
+    /// Reads a frame. Never panics; costs no allocation.
+    pub fn parse(frame: &[u8]) -> Result<View, Error> {
+        let (header, _) = frame.split_first_chunk::<{ View::L3 }>().ok_or(Error::Malformed)?;
+        let ethertype = u16::from_be_bytes([header[12], header[13]]);
+        if ethertype < 0x0600 || matches!(ethertype, 0x8100 | 0x88a8 | 0x9100) {
+            return Err(Error::NotEthernetII);
+        }
+        let mut view = View {
+            dst: Mac([header[0], header[1], header[2], header[3], header[4], header[5]]),
+            src: Mac([header[6], header[7], header[8], header[9], header[10], header[11]]),
+            ethertype,
+            net: Net::Other,
+            source: Ipv4Addr::UNSPECIFIED.into(),
+            destination: Ipv4Addr::UNSPECIFIED.into(),
+            tos: 0,
+            ttl: 0,
+            protocol: 0,
+            fragment: false,
+            ports: (0, 0),
+            l4: View::L3,
+            payload: View::L3,
+            end: frame.len(),
+        };
+        match ethertype {
+            IPV4 => view.ipv4(frame)?,
+            IPV6 => view.ipv6(frame)?,
+            ARP => view.arp(frame)?,
+            _ => {}
+        }
+        Ok(view)
+    }
+
+    /// The same frame seen with the transport's direction turned round would
+    /// hash differently: the hash is of a flow in one direction, as an outer
+    /// source port wants it (RFC 7348 section 5). Fragments of one packet agree.
+    pub fn flow(&self) -> (IpAddr, IpAddr, u8, (u16, u16)) {
+        (self.source, self.destination, self.protocol, self.ports)
+    }
+
+    /// Source and destination address bytes in the IP header, for the
+    /// pseudo-header; empty if the frame is not IP.
+    pub fn addresses<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        match self.net {
+            Net::V4 => &frame[View::L3 + 12..View::L3 + 20],
+            Net::V6 => &frame[View::L3 + 8..View::L3 + 40],
+            _ => &[],
+        }
+    }
+
+    fn arp(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let (arp, _) = frame[View::L3..].split_first_chunk::<28>().ok_or(Error::Malformed)?;
+        if arp[..6] != [0, 1, 8, 0, 6, 4] {
+            return Err(Error::Malformed);
+        }
+        self.net = Net::Arp;
+        self.source = Ipv4Addr::new(arp[14], arp[15], arp[16], arp[17]).into();
+        self.destination = Ipv4Addr::new(arp[24], arp[25], arp[26], arp[27]).into();
+        self.end = View::L3 + 28;
+        Ok(())
+    }
+
+    fn ipv4(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let packet = &frame[View::L3..];
+        let (ip, _) = packet.split_first_chunk::<20>().ok_or(Error::Malformed)?;
+        let header = usize::from(ip[0] & 0x0f) * 4;
+        let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+        if ip[0] >> 4 != 4 || header < 20 || total < header || total > packet.len() {
+            return Err(Error::Malformed);
+        }
+        self.net = Net::V4;
+        self.tos = ip[1];
+        self.ttl = ip[8];
+        self.protocol = ip[9];
+        self.source = Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]).into();
+        self.destination = Ipv4Addr::new(ip[16], ip[17], ip[18], ip[19]).into();
+        self.fragment = u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff != 0;
+        self.end = View::L3 + total;
+        self.transport(frame, View::L3 + header)
+    }
+
+    fn ipv6(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let packet = &frame[View::L3..];
+        let (ip, _) = packet.split_first_chunk::<40>().ok_or(Error::Malformed)?;
+        let total = 40 + usize::from(u16::from_be_bytes([ip[4], ip[5]]));
+        if ip[0] >> 4 != 6 || total > packet.len() {
+            return Err(Error::Malformed);
+        }
+        self.net = Net::V6;
+        self.tos = ip[0] << 4 | ip[1] >> 4;
+        self.ttl = ip[7];
+        self.source = ipv6_address(&ip[8..24]);
+        self.destination = ipv6_address(&ip[24..40]);
+        self.end = View::L3 + total;
+        let l4 = self.extension_headers(frame, ip[6])?;
+        self.transport(frame, l4)
+    }
+
+    /// Walks the extension headers (RFC 8200 section 4) and returns where the
+    /// transport starts. More than eight are taken for an attack.
+    fn extension_headers(&mut self, frame: &[u8], first: u8) -> Result<usize, Error> {
+        let mut at = View::L3 + 40;
+        self.protocol = first;
+        for _ in 0..8 {
+            let len = match self.protocol {
+                0 | 43 | 60 => {
+                    8 + 8 * usize::from(*frame[..self.end].get(at + 1).ok_or(Error::Malformed)?)
+                }
+                51 => 8 + 4 * usize::from(*frame[..self.end].get(at + 1).ok_or(Error::Malformed)?),
+                44 => 8,
+                _ => return Ok(at),
+            };
+            let header = frame[..self.end].get(at..at + len).ok_or(Error::Malformed)?;
+            if self.protocol == 44 {
+                let field = u16::from_be_bytes([header[2], header[3]]);
+                // An offset or "more fragments"; alone, the header is atomic (RFC 6946).
+                self.fragment |= field & 0xfff9 != 0;
+            }
+            self.protocol = header[0];
+            at += len;
+            if self.fragment {
+                return Ok(at);
+            }
+        }
+        Err(Error::Malformed)
+    }
+
+    fn transport(&mut self, frame: &[u8], l4: usize) -> Result<(), Error> {
+        self.l4 = l4;
+        self.payload = l4;
+        if self.fragment {
+            return Ok(());
+        }
+        let segment = &frame[l4..self.end];
+        let header = match self.protocol {
+            protocol::TCP => {
+                let (tcp, _) = segment.split_first_chunk::<20>().ok_or(Error::Malformed)?;
+                usize::from(tcp[12] >> 4) * 4
+            }
+            protocol::UDP => 8,
+            _ => return Ok(()),
+        };
+        if segment.len() < header || header < 8 || (self.protocol == protocol::TCP && header < 20) {
+            return Err(Error::Malformed);
+        }
+        self.ports = (
+            u16::from_be_bytes([segment[0], segment[1]]),
+            u16::from_be_bytes([segment[2], segment[3]]),
+        );
+        self.payload = l4 + header;
+        Ok(())
+    }
+}
+
+fn ipv6_address(bytes: &[u8]) -> IpAddr {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(bytes);
+    Ipv6Addr::from(octets).into()
+}

@@ -1,0 +1,1 @@
+//! A super-frame cut into frames that fit the path.

@@ -1,0 +1,25 @@
+//! Bytes to meaning and back. Total functions over slices: no state, no clock,
+//! no allocation, no panic on any input.
+//!
+//! | module | what it reads or writes | from |
+//! | --- | --- | --- |
+//! | [`mac`] | Ethernet addresses | IEEE 802 |
+//! | [`frame`] | one Ethernet frame, looked at once, as a [`frame::View`] | IEEE 802.3, RFC 791, 8200 |
+//! | [`vxlan`] | the eight bytes in front of a frame on UDP 4789 | RFC 7348 |
+//! | [`vnet`] | the ten bytes in front of a frame on a TAP | virtio 1.2, 5.1.6 |
+//! | [`checksum`] | Internet checksums, whole, partial and incremental | RFC 1071, 1624 |
+//! | [`ecn`] | congestion marks across a tunnel's ends | RFC 6040 |
+//! | [`gso`] | a super-frame cut into frames that fit the path | – |
+//! | [`coalesce`] | neighbouring frames of a flow joined into a super-frame | – |
+//!
+//! Everything here is reached by bytes that a container or a stranger chose, so
+//! every parser has a fuzz target under `fuzz/`.
+
+pub mod checksum;
+pub mod coalesce;
+pub mod ecn;
+pub mod frame;
+pub mod gso;
+pub mod mac;
+pub mod vnet;
+pub mod vxlan;
