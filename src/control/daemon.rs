@@ -72,7 +72,7 @@ async fn live(options: Options) -> Result<(), Error> {
 
 /// Everything up to the API: the underlay, the data plane, and the endpoints
 /// that were there before. Blocks, which keeps nobody waiting yet.
-fn start(options: Options, store: Store) -> Result<(Control, Receiver<Event>), Error> {
+pub(super) fn start(options: Options, store: Store) -> Result<(Control, Receiver<Event>), Error> {
     let own = Namespace::own()?;
     let underlay =
         own.run(|| underlay::discover(&Netlink::open()?, options.advertise.as_deref()))?;
