@@ -14,6 +14,7 @@
 mod attach;
 mod client;
 mod completion;
+mod demo;
 mod detach;
 mod endpoint;
 mod log;
@@ -70,6 +71,7 @@ enum Verb {
     #[command(subcommand)]
     Vtep(vtep::Vtep),
     Status(status::Status),
+    Demo(demo::Demo),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -97,6 +99,7 @@ impl Cli {
             Verb::Endpoint(verb) => verb.run(&client()?),
             Verb::Vtep(verb) => verb.run(&client()?),
             Verb::Status(verb) => verb.run(&client()?),
+            Verb::Demo(verb) => verb.run(),
             Verb::Completion(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),
         }
