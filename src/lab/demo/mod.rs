@@ -49,7 +49,7 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
     if standing == Standing::UserNamespace {
         report.remark("not root: the lab is in a user namespace of its own");
     }
-    let outcome = perform(&custody, &mut report, keep, &exit_code);
+    let outcome = perform(&custody, &mut report, standing, keep, &exit_code);
     custody.clean();
     outcome?;
     let left = custody.directory();
@@ -64,6 +64,7 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
 fn perform(
     custody: &Custody,
     report: &mut Report,
+    standing: Standing,
     keep: bool,
     exit_code: &AtomicI32,
 ) -> anyhow::Result<()> {
@@ -74,7 +75,7 @@ fn perform(
     }
     if keep {
         report.summary();
-        story::explore(&world, report);
+        story::explore(&world, report, standing);
         exit_code.store(i32::from(report.verdict().is_err()), Ordering::Relaxed);
         loop {
             std::thread::park();

@@ -16,6 +16,7 @@ use crate::lab::bulk::{Limit, Transfer};
 use crate::lab::custody::until;
 use crate::lab::link;
 use crate::lab::ping::Pings;
+use crate::lab::privilege::Standing;
 use crate::wire::vxlan;
 
 /// A mean read or send above this can only come of super-frames: eight
@@ -40,19 +41,23 @@ pub(super) fn play(world: &mut World, report: &mut Report, keep: bool) -> anyhow
 }
 
 /// How to look around, and how to end it.
-pub(super) fn explore(world: &World, report: &Report) {
+pub(super) fn explore(world: &World, report: &Report, standing: Standing) {
     report.text("\nThe lab is up. To look around from another terminal:");
     for host in &world.hosts {
-        let socket = host.socket();
-        report.text(format_args!("   vxmesh --socket {} status", socket.display()));
+        report.text(format_args!("   vxmesh --socket {} status", host.socket().display()));
     }
+    let user = match standing {
+        Standing::Root => String::new(),
+        Standing::UserNamespace => {
+            format!(" --preserve-credentials --user=/proc/{}/ns/user", std::process::id())
+        }
+    };
     for role in cast::roles() {
         if let Ok(sandbox) = world.sandbox(role) {
-            let path = sandbox.path();
+            let net = sandbox.path().display().to_string();
+            let gateway = role.network.gateways[0];
             report.text(format_args!(
-                "   nsenter --net={} ping {:24} # as {}",
-                path.display(),
-                role.network.gateways[0],
+                "   nsenter{user} --net={net:19} ping {gateway}   # in {}",
                 role.name
             ));
         }
