@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -65,6 +66,7 @@ impl Host {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut daemon = Command::new("/proc/self/exe");
         daemon
+            .arg0("vxmesh")
             .arg("daemon")
             .args(["--name", &self.name, "--advertise", &self.site.vtep.to_string()])
             .arg("--data-dir")
