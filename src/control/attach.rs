@@ -33,6 +33,9 @@ pub struct Attachment {
     pub ifname: String,
     /// How its TAP was made, and must be opened again.
     pub kind: Kind,
+    /// Why the TAP is not all that it could be.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// An interface as it was made.
@@ -108,7 +111,8 @@ impl Control {
             Mode::Off => Kind::Plain,
         };
         let sandbox = request.sandbox.clone();
-        let attachment = Attachment { sandbox, identity, ifname: ifname.clone(), kind };
+        let attachment =
+            Attachment { sandbox, identity, ifname: ifname.clone(), kind, reason: None };
         state.attachments.insert(endpoint.id.clone(), attachment);
         let of_host = matches!(request.sandbox, Sandbox::Tap(_));
         let mtu = state.tables.mtu(&network);
@@ -150,6 +154,7 @@ impl Control {
             ));
         };
         attachment.kind = made.tap.kind();
+        attachment.reason = made.reason;
         let record = (&endpoint.id, attachment.clone());
         self.store.commit(|c| {
             c.put(store::ENDPOINTS, key, endpoint)?;
@@ -159,7 +164,6 @@ impl Control {
             self.forget_stored(&endpoint.id);
             return Err(failed(format!("cannot keep the TAP {}", record.1.ifname))(e));
         }
-        state.tap_reason = made.reason.or(state.tap_reason.take());
         let port = state.tables.free_port();
         self.dataplane.add_port(port, made.tap);
         state.tables.bind(&endpoint.id, port);
@@ -241,7 +245,9 @@ impl Control {
         match opened {
             Ok(Made { tap, reason }) => {
                 let mut state = self.lock();
-                state.tap_reason = reason.or(state.tap_reason.take());
+                if let Some(attachment) = state.attachments.get_mut(&endpoint.id) {
+                    attachment.reason = reason.or(attachment.reason.take());
+                }
                 let port = state.tables.free_port();
                 self.dataplane.add_port(port, tap);
                 state.tables.bind(&endpoint.id, port);

@@ -42,13 +42,11 @@ async fn live(options: Options) -> Result<(), Error> {
     // Signals first: one that comes while we start must still end us cleanly.
     let mut terminate = signal(SignalKind::terminate()).map_err(failed("cannot hear SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("cannot hear SIGINT"))?;
-    let started = tokio::task::spawn_blocking({
-        let options = options.clone();
-        move || start(options)
-    });
-    let (control, events) = started.await.map_err(failed("the daemon's start broke off"))??;
-    let control = Arc::new(control);
+    let store = Store::open(&options.data_dir)?;
+    // Bound before the rest is ready: clients wait in its queue meanwhile.
     let socket = Socket::bind(&options.socket)?;
+    let (control, events) = start(options, store)?;
+    let control = Arc::new(control);
     tokio::spawn(watch(control.clone(), events));
 
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
@@ -56,7 +54,7 @@ async fn live(options: Options) -> Result<(), Error> {
         // A dropped sender ends the server as well.
         let _ = end.await;
     }));
-    ready(&control, &options);
+    ready(&control)?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -71,11 +69,9 @@ async fn live(options: Options) -> Result<(), Error> {
     }
 }
 
-/// Everything up to the API: the lock on the state, the underlay, the data
-/// plane, and the endpoints that were there before.
-fn start(options: Options) -> Result<(Control, Receiver<Event>), Error> {
-    let store = Store::open(&options.data_dir)?;
-    store.node(new_id()?)?;
+/// Everything up to the API: the underlay, the data plane, and the endpoints
+/// that were there before. Blocks, which keeps nobody waiting yet.
+fn start(options: Options, store: Store) -> Result<(Control, Receiver<Event>), Error> {
     let own = Namespace::own()?;
     let underlay =
         own.run(|| underlay::discover(&Netlink::open()?, options.advertise.as_deref()))?;
@@ -126,19 +122,22 @@ async fn watch(control: Arc<Control>, mut events: Receiver<Event>) {
     }
 }
 
-fn ready(control: &Control, options: &Options) {
+fn ready(control: &Control) -> Result<(), Error> {
     let status = control.status();
+    let id = control.store.node(new_id()?)?;
     tracing::info!(
         node = status.name,
+        id = id.short(),
         vtep = %status.underlay.vtep,
         port = status.underlay.port,
         mtu = status.underlay.mtu,
         networks = status.networks,
         endpoints = status.endpoints,
-        socket = %options.socket.display(),
+        socket = %control.options.socket.display(),
         "ready"
     );
     notify("READY=1");
+    Ok(())
 }
 
 /// Tells the service manager, where one asked to be told: sd_notify(3).
