@@ -12,6 +12,7 @@
 
 mod attach;
 mod completion;
+mod demo;
 mod detach;
 mod endpoint;
 mod log;
@@ -68,6 +69,7 @@ enum Verb {
     #[command(subcommand)]
     Vtep(vtep::Vtep),
     Status(status::Status),
+    Demo(demo::Demo),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -95,6 +97,7 @@ impl Cli {
             Verb::Endpoint(verb) => verb.run(&client()?),
             Verb::Vtep(verb) => verb.run(&client()?),
             Verb::Status(verb) => verb.run(&client()?),
+            Verb::Demo(verb) => verb.run(),
             Verb::Completion(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),
         }

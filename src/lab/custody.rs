@@ -141,3 +141,47 @@ pub fn until<T>(patience: Duration, mut ask: impl FnMut() -> Option<T>) -> Optio
         std::thread::sleep(Duration::from_millis(3));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::super::namespace::Namespace;
+    use super::*;
+
+    #[test]
+    fn children_live_in_their_namespace_and_nothing_outlives_the_custody() {
+        let namespace = Namespace::new().unwrap();
+        let custody = Custody::new().unwrap();
+        let mut sleep = Command::new("sleep");
+        sleep.arg("1000");
+        let [a, b] = [(); 2].map(|()| custody.spawn(&mut sleep, namespace.as_fd()).unwrap());
+        let own = std::fs::read_link(namespace.path()).unwrap();
+        assert_eq!(std::fs::read_link(format!("/proc/{a}/ns/net")).unwrap(), own);
+
+        assert!(custody.ended(a).unwrap().is_none());
+        let status = custody.end(a, Signal::SIGTERM, Duration::from_secs(5)).unwrap();
+        assert_eq!(status.signal(), Some(Signal::SIGTERM as i32));
+        assert!(custody.ended(a).is_err(), "an ended process is forgotten");
+
+        let directory = custody.directory();
+        fs::write(directory.join("file"), "x").unwrap();
+        drop(custody);
+        assert!(!directory.exists());
+        assert!(!PathBuf::from(format!("/proc/{b}")).exists());
+    }
+
+    #[test]
+    fn children_end_with_the_thread_that_started_them() {
+        let namespace = Namespace::new().unwrap();
+        let custody = Custody::new().unwrap();
+        let spawn = || {
+            let mut sleep = Command::new("sleep");
+            custody.spawn(sleep.arg("1000"), namespace.as_fd()).unwrap()
+        };
+        let pid = std::thread::scope(|scope| scope.spawn(spawn).join().unwrap());
+        let status = until(Duration::from_secs(5), || custody.ended(pid).unwrap()).unwrap();
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
+    }
+}

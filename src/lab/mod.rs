@@ -12,11 +12,15 @@
 //! | [`api`] | a client of the daemons' API |
 //! | [`ping`] | echo requests, IPv4 and IPv6 |
 //! | [`bulk`] | TCP transfers whose every byte is checked |
+//! | [`interrupt`] | Ctrl-C, so that all this is taken down first |
+//! | [`demo`] | `vxmesh demo` |
 
 pub mod api;
 pub mod bulk;
 pub mod custody;
+pub mod demo;
 pub mod host;
+pub mod interrupt;
 pub mod link;
 pub mod namespace;
 pub mod ping;
