@@ -3,7 +3,6 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`client`] | HTTP over the unix socket, typed, with errors as sentences |
 //! | [`output`] | tables and JSON on stdout, failures on stderr |
 //! | [`parse`] | values of options into the types that the API uses |
 //! | the others | the verb of that name |
@@ -12,7 +11,6 @@
 //! says what), 2 if the command line itself makes no sense.
 
 mod attach;
-mod client;
 mod completion;
 mod daemon;
 mod demo;
@@ -32,7 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api;
-use client::Client;
+use crate::client::Client;
 
 const EXAMPLES: &str = "\
 Examples:
