@@ -1,7 +1,6 @@
 //! Hosts: a namespace each, with a real daemon as a child process in it.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -11,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 
-use super::api::Api;
 use super::custody::{Custody, until};
 use super::underlay::Site;
 use crate::api::Status;
+use crate::client::Client;
 
 /// Enough for a daemon on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,7 +26,7 @@ pub struct Host {
     /// Where it is.
     pub site: Site,
     /// Its daemon's API.
-    pub api: Api,
+    pub api: Client,
     custody: Custody,
     directory: PathBuf,
     pid: Option<u32>,
@@ -35,13 +34,13 @@ pub struct Host {
 
 impl Host {
     /// A host whose daemon has not been started.
-    pub fn new(name: &str, site: Site, custody: &Custody) -> io::Result<Host> {
+    pub fn new(name: &str, site: Site, custody: &Custody) -> anyhow::Result<Host> {
         let directory = custody.directory().join(name);
         fs::create_dir(&directory)?;
         Ok(Host {
             name: name.to_owned(),
             site,
-            api: Api::new(directory.join("vxmesh.sock")),
+            api: Client::new(directory.join("vxmesh.sock"))?,
             custody: custody.clone(),
             directory,
             pid: None,

@@ -53,8 +53,8 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
     custody.clean();
     outcome?;
     let left = custody.directory();
-    let saw = if left.exists() { Err(anyhow!("{} is", left.display())) } else { Ok("") };
-    report.check("no process and no file is left", saw);
+    let saw = if left.exists() { Err(anyhow!("{} is left", left.display())) } else { Ok("gone") };
+    report.check("the lab's directory and processes", saw);
     report.summary();
     report.verdict()
 }

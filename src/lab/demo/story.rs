@@ -28,6 +28,9 @@ const SUPER: f64 = 8.0 * 1448.0;
 pub(super) fn play(world: &mut World, report: &mut Report, keep: bool) -> anyhow::Result<()> {
     report.text(cast::picture(&world.underlay));
     report.remark(format_args!("joined by {}", world.underlay.kind));
+    if cfg!(debug_assertions) {
+        report.remark("a debug build: its figures say little");
+    }
     start_daemons(world, report)?;
     create(world, report, &BLUE, "One network on both hosts, four containers on it")?;
     pings(world, report)?;
@@ -251,8 +254,8 @@ fn tidy(world: &mut World, report: &mut Report) -> anyhow::Result<()> {
             world.remove_network(host, segment)?;
         }
         let left = host.status()?.networks;
-        let saw = if left == 0 { Ok("") } else { Err(anyhow!("{left} networks are left")) };
-        report.check(format_args!("{} has no network", host.name), saw);
+        let saw = if left == 0 { Ok("gone") } else { Err(anyhow!("{left} are left")) };
+        report.check(format_args!("{}'s networks", host.name), saw);
     }
     for host in &mut world.hosts {
         let start = Instant::now();
