@@ -2,10 +2,10 @@
 //!
 //! | module | what it has |
 //! | --- | --- |
-//! | [`cast`] | who appears |
-//! | [`world`] | hosts and containers while they exist |
-//! | [`story`] | what happens, step by step |
-//! | [`report`] | how it is told |
+//! | `cast` | who appears |
+//! | `world` | hosts and containers while they exist |
+//! | `story` | what happens, step by step |
+//! | `report` | how it is told |
 
 mod cast;
 mod report;
