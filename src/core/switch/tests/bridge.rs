@@ -122,6 +122,9 @@ fn what_does_not_fit_the_path_is_answered() {
         let near = udp(from, (b().mac, ip(b())), mtu);
         assert_eq!(lab.port(A, &mut near.clone()), Verdict::To(Target::Port(B)), "local");
 
+        let small = udp(from, to, 8 + 100);
+        let verdict = lab.offloaded(A, &mut small.clone(), gso(&small, u16::MAX));
+        assert_eq!(verdict, Verdict::To(Target::Vtep(member())), "one short segment");
         let big = udp(from, to, 8 + 40_000);
         let segment = (mtu - overhead - 8) as u16;
         let verdict = lab.offloaded(A, &mut big.clone(), gso(&big, segment));
@@ -148,7 +151,7 @@ fn the_underlays_refusal_is_answered() {
         let reply = lab.reply();
         assert_eq!(reply.rest, 1280u32.to_be_bytes());
         assert_eq!((reply.view.src, reply.view.dst), (lab.router_mac(), a().mac));
-        let multicast = udp((a().mac, ip(a())), group(ip(a())), 1300);
+        let multicast = udp((a().mac, ip(a())), (Mac::BROADCAST, ip(remote())), 1300);
         let view = View::parse(&multicast).unwrap();
         let mut lab = Lab::closed();
         let Lab { plan, switch, now } = &mut lab;
@@ -193,6 +196,9 @@ fn out_of_vxlan_only_to_containers_here() {
         let gateway = if from.1.is_ipv4() { "10.0.1.1" } else { "fd00:1::1" };
         let mut frame = ping(from, (router, self::ip(gateway)));
         assert_eq!(lab.vtep(member(), &mut frame), not_here, "members have a router of their own");
+        // An endpoint that has moved, which this host's plan does not say yet.
+        let mut moved = udp(from, (a().mac, ip(a())), 100);
+        assert_eq!(lab.vtep(member2(), &mut moved), Verdict::To(Target::Port(A)));
         // A packet that another host's router has routed to here.
         let mut routed = udp((router, ip(remote2())), (a().mac, ip(a())), 100);
         assert_eq!(lab.vtep(member2(), &mut routed), Verdict::To(Target::Port(A)));

@@ -252,6 +252,14 @@ fn routes_from_foreign_hosts_to_containers_here() {
 }
 
 #[test]
+fn broadcast_sources_get_no_errors() {
+    let mut lab = Lab::open();
+    let outside = (lab.router_mac(), ip("192.0.2.77"));
+    let mut frame = udp((stranger().mac, ip("10.0.2.255")), outside, 20);
+    assert_eq!(lab.vtep(foreign(), &mut frame), Verdict::Drop(Reason::NoRoute));
+}
+
+#[test]
 fn martians_are_not_routed() {
     let mut lab = Lab::open();
     let (mac, router) = (stranger().mac, lab.router_mac());

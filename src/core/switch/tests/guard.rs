@@ -33,6 +33,11 @@ fn what_a_container_may_not_send() {
             Reason::GuardIp,
         ),
         (
+            "a fragment from ::",
+            fragment(&icmp(unspecified, all_nodes(), 1, (131, 0), [0; 4], &[0; 16]), 0, true, 58),
+            Reason::GuardIp,
+        ),
+        (
             "a ping from ::",
             icmp(unspecified, all_nodes(), 1, (128, 0), [0; 4], &[]),
             Reason::GuardIp,
@@ -72,7 +77,7 @@ fn what_a_container_may_not_send() {
             "NS that contradicts itself",
             {
                 let options =
-                    [octets(b.v6).as_slice(), &[1, 1], &a.mac.0, &[1, 1], &b.mac.0].concat();
+                    [octets(b.v6).as_slice(), &[1, 1], &b.mac.0, &[1, 1], &a.mac.0].concat();
                 icmp(own6, solicited(b.v6), 255, (135, 0), [0; 4], &options)
             },
             Reason::GuardNd,
@@ -187,6 +192,17 @@ fn what_a_container_may_not_send() {
             Reason::GuardRa,
         ),
         (
+            "RA in a fragment behind authentication",
+            {
+                let ra = icmp(own6, all_nodes(), 255, (134, 0), [0; 4], &[0; 8]);
+                let mut payload = [58, 2].to_vec(); // (2 + 2) * 4 bytes
+                payload.resize(16, 0);
+                payload.extend(&ra[View::L3 + 40..]);
+                fragment(&packet(own6, all_nodes(), 59, 255, &payload), 0, true, 51)
+            },
+            Reason::GuardRa,
+        ),
+        (
             "RA in a fragment behind options",
             {
                 let frame = with_options(&icmp(own6, all_nodes(), 255, (134, 0), [0; 4], &[0; 8]));
@@ -233,6 +249,9 @@ fn what_a_container_may_send() {
         ("ping in IPv6", ping(own6, (b.mac, b.v6))),
         ("a fragment of a ping", fragment(&ping(own6, (b.mac, b.v6)), 0, true, 58)),
         ("a later fragment", fragment(&udp(own6, (b.mac, b.v6), 24), 3, false, 58)),
+        ("a later fragment that looks like RA", {
+            fragment(&packet(own6, (b.mac, b.v6), 59, 64, &[134; 16]), 3, false, 58)
+        }),
         (
             "a fragment behind options",
             fragment(&with_options(&udp(own6, (b.mac, b.v6), 24)), 0, true, 60),

@@ -297,3 +297,12 @@ fn a_source_outside_every_subnet_gets_no_answer() {
     let mut frame = udp((a().mac, ip("172.16.0.1")), (lab.router_mac(), ip("10.0.2.77")), 20);
     assert_eq!(lab.port(A, &mut frame), Verdict::Drop(Reason::HostUnreachable));
 }
+
+#[test]
+fn a_pair_of_addresses_has_no_broadcast_address() {
+    let mut spec = spec();
+    spec.subnets[1] = Subnet { net: "10.0.2.0/31".parse().unwrap(), gateway: ip("10.0.2.0") };
+    let mut lab = Lab::new(spec);
+    let mut frame = udp((a().mac, a().v4), (lab.router_mac(), ip("10.0.2.1")), 20);
+    assert_eq!(lab.port(A, &mut frame), Verdict::Reply(Some(Reason::HostUnreachable)));
+}
