@@ -12,6 +12,7 @@
 
 mod attach;
 mod completion;
+mod daemon;
 mod demo;
 mod detach;
 mod endpoint;
@@ -60,6 +61,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Daemon(daemon::Daemon),
     #[command(subcommand)]
     Network(network::Network),
     Attach(attach::Attach),
@@ -88,9 +90,12 @@ pub fn main() -> ExitCode {
 
 impl Cli {
     fn run(self) -> anyhow::Result<()> {
-        log::start(self.verbose, "warn");
-        let client = || Client::new(self.socket.unwrap_or_else(|| api::DEFAULT_SOCKET.into()));
+        let level = if matches!(self.verb, Verb::Daemon(_)) { "info" } else { "warn" };
+        log::start(self.verbose, level);
+        let socket = self.socket.clone();
+        let client = || Client::new(socket.unwrap_or_else(|| api::DEFAULT_SOCKET.into()));
         match self.verb {
+            Verb::Daemon(verb) => verb.run(self.socket),
             Verb::Network(verb) => verb.run(&client()?),
             Verb::Attach(verb) => verb.run(&client()?),
             Verb::Detach(verb) => verb.run(&client()?),

@@ -85,11 +85,59 @@ fn fast_paths(s: &api::Status) -> Rows {
     s.offload.iter().map(|o| row([&o.name, state(o.active), &o.reason])).collect()
 }
 
+/// Counts, and where a count has its bytes (`tap_reads`, `tap_read_bytes`) also
+/// those and their mean: tens of KiB where super-frames pass.
 fn traffic(s: &api::Status) -> Rows {
-    s.counters.iter().map(|(name, count)| row([name, &count.to_string()])).collect()
+    let counted = s.counters.iter().filter(|(name, _)| count_of(s, name).is_none());
+    let line = |(name, &count): (&String, &u64)| {
+        let label = name.replace('_', " ");
+        let Some(bytes) = bytes_of(s, name) else { return row([&label, &count.to_string()]) };
+        let mean = bytes.checked_div(count).map_or("-".into(), |m| format!("{} each", size(m)));
+        row([&label, &count.to_string(), &size(bytes), &mean])
+    };
+    counted.map(line).collect()
+}
+
+/// The bytes of what `name` counts.
+fn bytes_of(s: &api::Status, name: &str) -> Option<u64> {
+    let stem = name.strip_suffix("_frames").or(name.strip_suffix('s'))?;
+    s.counters.get(&format!("{stem}_bytes")).copied()
+}
+
+/// The count of those whose bytes `name` counts.
+fn count_of(s: &api::Status, name: &str) -> Option<u64> {
+    let stem = name.strip_suffix("_bytes")?;
+    let count = [format!("{stem}s"), format!("{stem}_frames")];
+    count.iter().find_map(|name| s.counters.get(name)).copied()
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (bytes as f64, "B");
+    for larger in units {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, larger);
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
 fn drops(s: &api::Status) -> Rows {
     let of = |d: &api::Drop| row([&d.reason, &d.frames.to_string(), d.explanation.trim()]);
     s.drops.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(u64::MAX), "16777216.0 TiB");
+    }
 }

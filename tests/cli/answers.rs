@@ -45,7 +45,8 @@ fn status() -> Value {
         ],
         "networks": 2, "endpoints": 3, "remote_endpoints": 4,
         "counters": {
-            "tap_reads": 4, "tap_read_bytes": 200000, "udp_sends": 2, "udp_send_bytes": 98304,
+            "local_frames": 2, "local_bytes": 100, "socket_overflow": 3, "tap_writes": 0,
+            "tap_write_bytes": 0, "tap_reads": 4, "tap_read_bytes": 200000, "udp_sends": 2, "udp_send_bytes": 98304,
         },
         "drops": [{"reason": "guard-mac", "frames": 12, "explanation": " A source MAC that is not the endpoint's."}],
         "warnings": ["the underlay's MTU shrank"],
@@ -306,6 +307,9 @@ fn status_reads_well_and_as_json() {
         "  endpoints   3 here, 4 on other hosts\n",
         "Underlay\n  VTEP        192.0.2.1\n",
         "  udp-gso   off   turned off by --udp-gso off\n",
+        "Traffic\n  local frames      2   100 B       50 B each\n  socket overflow   3\n",
+        "  tap reads         4   195.3 KiB   48.8 KiB each\n",
+        "  tap writes        0   0 B         -\n",
         "Drops\n  guard-mac   12   A source MAC that is not the endpoint's.\n",
         "Warnings\n  the underlay's MTU shrank\n",
     ] {

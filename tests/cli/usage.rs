@@ -6,6 +6,7 @@ use crate::{err, ok, run, text};
 
 const VERBS: &[&[&str]] = &[
     &[],
+    &["daemon"],
     &["network"],
     &["network", "create"],
     &["network", "ls"],
@@ -73,6 +74,8 @@ fn bad_usage_is_explained_with_status_2() {
     let cases: &[(&[&str], &str)] = &[
         (&[], "Usage: vxmesh"),
         (&["frobnicate"], "unrecognized subcommand"),
+        (&["daemon", "--data-port", "0"], "0 is not in 1..=65535"),
+        (&["daemon", "--offload", "maybe"], "auto, off"),
         (&["network", "create"], "<NAME>"),
         (&["network", "create", "n", "--subnet", "10.1.0.0"], "not a subnet: write"),
         (&["network", "create", "n", "--gateway", "10.1.0.1/24"], "not an IP address: write"),
@@ -95,6 +98,38 @@ fn bad_usage_is_explained_with_status_2() {
         let stderr = err(&output, 2);
         assert!(stderr.contains(hint), "{args:?}: {stderr}");
     }
+}
+
+#[test]
+fn the_daemon_refuses_a_configuration_with_a_mistake() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("vxmesh.toml");
+    let arg = config.to_str().unwrap();
+    let output = run(&["daemon", "--config", arg]);
+    let expected = format!("vxmesh: cannot read the configuration file {arg}: ");
+    assert!(err(&output, 1).starts_with(&expected), "{}", text(&output.stderr));
+    std::fs::write(&config, "name = \"a\"\ndata-prt = 4789\n").unwrap();
+    let output = run(&["daemon", "--config", arg]);
+    assert!(err(&output, 1).starts_with(&format!("vxmesh: {arg}, line ")));
+    assert!(text(&output.stderr).contains("data-prt"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_example_configuration_holds_what_it_says() {
+    let example = include_str!("../../dist/vxmesh.toml");
+    let settings = example.lines().filter_map(|line| line.strip_prefix('#'));
+    let settings: Vec<&str> =
+        settings.filter(|line| line.contains(" = \"") || line.contains(" = 4")).collect();
+    assert_eq!(settings.len(), 7);
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("vxmesh.toml");
+    std::fs::write(&config, settings.join("\n")).unwrap();
+    let settings = vxmesh::control::config::Settings::load(&config).unwrap();
+    let described = vxmesh::control::config::Settings { name: None, advertise: None, ..settings };
+    assert_eq!(
+        described.resolve().unwrap(),
+        vxmesh::control::config::Settings::default().resolve().unwrap()
+    );
 }
 
 #[test]
