@@ -1,8 +1,8 @@
 //! Hosts: a namespace each, with a real daemon as a child process in it.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
 
-use super::api::Api;
 use super::custody::{Custody, until};
 use super::underlay::Site;
 use crate::api::Status;
+use crate::client::Client;
 
 /// Enough for a daemon on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ pub struct Host {
     /// Where it is.
     pub site: Site,
     /// Its daemon's API.
-    pub api: Api,
+    pub api: Client,
     custody: Custody,
     directory: PathBuf,
     pid: Option<u32>,
@@ -34,13 +34,13 @@ pub struct Host {
 
 impl Host {
     /// A host whose daemon has not been started.
-    pub fn new(name: &str, site: Site, custody: &Custody) -> io::Result<Host> {
+    pub fn new(name: &str, site: Site, custody: &Custody) -> anyhow::Result<Host> {
         let directory = custody.directory().join(name);
         fs::create_dir(&directory)?;
         Ok(Host {
             name: name.to_owned(),
             site,
-            api: Api::new(directory.join("vxmesh.sock")),
+            api: Client::new(directory.join("vxmesh.sock"))?,
             custody: custody.clone(),
             directory,
             pid: None,
@@ -65,6 +65,7 @@ impl Host {
         let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut daemon = Command::new("/proc/self/exe");
         daemon
+            .arg0("vxmesh")
             .arg("daemon")
             .args(["--name", &self.name, "--advertise", &self.site.vtep.to_string()])
             .arg("--data-dir")

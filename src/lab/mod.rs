@@ -9,13 +9,11 @@
 //! | [`underlay`] | the hosts' namespaces and what joins them |
 //! | [`custody`] | child processes and files, and that none is left behind |
 //! | [`host`] | a daemon on each host |
-//! | [`api`] | a client of the daemons' API |
 //! | [`ping`] | echo requests, IPv4 and IPv6 |
 //! | [`bulk`] | TCP transfers whose every byte is checked |
 //! | [`interrupt`] | Ctrl-C, so that all this is taken down first |
 //! | [`demo`] | `vxmesh demo` |
 
-pub mod api;
 pub mod bulk;
 pub mod custody;
 pub mod demo;

@@ -49,12 +49,12 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
     if standing == Standing::UserNamespace {
         report.remark("not root: the lab is in a user namespace of its own");
     }
-    let outcome = perform(&custody, &mut report, keep, &exit_code);
+    let outcome = perform(&custody, &mut report, standing, keep, &exit_code);
     custody.clean();
     outcome?;
     let left = custody.directory();
-    let saw = if left.exists() { Err(anyhow!("{} is", left.display())) } else { Ok("") };
-    report.check("no process and no file is left", saw);
+    let saw = if left.exists() { Err(anyhow!("{} is left", left.display())) } else { Ok("gone") };
+    report.check("the lab's directory and processes", saw);
     report.summary();
     report.verdict()
 }
@@ -64,6 +64,7 @@ pub fn run(keep: bool) -> anyhow::Result<()> {
 fn perform(
     custody: &Custody,
     report: &mut Report,
+    standing: Standing,
     keep: bool,
     exit_code: &AtomicI32,
 ) -> anyhow::Result<()> {
@@ -74,7 +75,7 @@ fn perform(
     }
     if keep {
         report.summary();
-        story::explore(&world, report);
+        story::explore(&world, report, standing);
         exit_code.store(i32::from(report.verdict().is_err()), Ordering::Relaxed);
         loop {
             std::thread::park();

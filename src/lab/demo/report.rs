@@ -14,7 +14,7 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Width of the column that says what was checked.
-const WHAT: usize = 40;
+const WHAT: usize = 42;
 
 /// Prints, and counts what passed and failed. Colours appear on terminals
 /// only. A reader that has gone away does not disturb the demo.

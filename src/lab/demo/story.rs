@@ -16,6 +16,7 @@ use crate::lab::bulk::{Limit, Transfer};
 use crate::lab::custody::until;
 use crate::lab::link;
 use crate::lab::ping::Pings;
+use crate::lab::privilege::Standing;
 use crate::wire::vxlan;
 
 /// A mean read or send above this can only come of super-frames: eight
@@ -27,6 +28,9 @@ const SUPER: f64 = 8.0 * 1448.0;
 pub(super) fn play(world: &mut World, report: &mut Report, keep: bool) -> anyhow::Result<()> {
     report.text(cast::picture(&world.underlay));
     report.remark(format_args!("joined by {}", world.underlay.kind));
+    if cfg!(debug_assertions) {
+        report.remark("a debug build: its figures say little");
+    }
     start_daemons(world, report)?;
     create(world, report, &BLUE, "One network on both hosts, four containers on it")?;
     pings(world, report)?;
@@ -40,19 +44,23 @@ pub(super) fn play(world: &mut World, report: &mut Report, keep: bool) -> anyhow
 }
 
 /// How to look around, and how to end it.
-pub(super) fn explore(world: &World, report: &Report) {
+pub(super) fn explore(world: &World, report: &Report, standing: Standing) {
     report.text("\nThe lab is up. To look around from another terminal:");
     for host in &world.hosts {
-        let socket = host.socket();
-        report.text(format_args!("   vxmesh --socket {} status", socket.display()));
+        report.text(format_args!("   vxmesh --socket {} status", host.socket().display()));
     }
+    let user = match standing {
+        Standing::Root => String::new(),
+        Standing::UserNamespace => {
+            format!(" --preserve-credentials --user=/proc/{}/ns/user", std::process::id())
+        }
+    };
     for role in cast::roles() {
         if let Ok(sandbox) = world.sandbox(role) {
-            let path = sandbox.path();
+            let net = sandbox.path().display().to_string();
+            let gateway = role.network.gateways[0];
             report.text(format_args!(
-                "   nsenter --net={} ping {:24} # as {}",
-                path.display(),
-                role.network.gateways[0],
+                "   nsenter{user} --net={net:19} ping {gateway}   # in {}",
                 role.name
             ));
         }
@@ -246,8 +254,8 @@ fn tidy(world: &mut World, report: &mut Report) -> anyhow::Result<()> {
             world.remove_network(host, segment)?;
         }
         let left = host.status()?.networks;
-        let saw = if left == 0 { Ok("") } else { Err(anyhow!("{left} networks are left")) };
-        report.check(format_args!("{} has no network", host.name), saw);
+        let saw = if left == 0 { Ok("gone") } else { Err(anyhow!("{left} are left")) };
+        report.check(format_args!("{}'s networks", host.name), saw);
     }
     for host in &mut world.hosts {
         let start = Instant::now();

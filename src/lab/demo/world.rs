@@ -34,7 +34,7 @@ impl World {
             .iter()
             .zip(&underlay.sites)
             .map(|(name, site)| Host::new(name, site.clone(), custody))
-            .collect::<Result<_, _>>()?;
+            .collect::<anyhow::Result<_>>()?;
         let containers = cast::roles()
             .into_iter()
             .map(|role| Ok((role, Namespace::new()?)))
