@@ -1,1 +1,31 @@
-//! To be written.
+//! Cold I/O: everything that is not a frame.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`daemon`] | start, restore, run, end |
+//! | [`config`] | flags over the configuration file over defaults |
+//! | [`server`] | the API on its unix socket |
+//! | [`state`] | the one owner of the tables; networks, VTEPs, status |
+//! | [`attach`] | endpoints of this host: made, restored, released |
+//! | [`watch`] | sandboxes that vanish |
+//! | [`store`] | what outlives the process |
+//! | [`netns`], [`netlink`], [`underlay`] | the kernel's side |
+//!
+//! The tables are behind one lock that is held for moments; what blocks (name
+//! spaces, netlink, TAPs) happens outside it, on blocking threads.
+
+pub mod attach;
+pub mod config;
+pub mod daemon;
+pub mod error;
+mod extract;
+pub mod netlink;
+pub mod netns;
+pub mod server;
+pub mod state;
+pub mod store;
+pub mod underlay;
+mod view;
+pub mod watch;
+
+pub use error::Error;

@@ -29,6 +29,15 @@ pub fn fold(mut sum: u64) -> u16 {
     sum as u16
 }
 
+/// The checksum field for what sums up to `sum`. It is never 0, which means "no
+/// checksum" to UDP (RFC 768); in one's complement 0xffff is the same number.
+pub fn finish(sum: u64) -> u16 {
+    match !fold(sum) {
+        0 => 0xffff,
+        checksum => checksum,
+    }
+}
+
 /// The checksum field after one 16-bit word that it covers changed from `old`
 /// to `new` (RFC 1624, equation 3).
 pub fn update(checksum: u16, old: u16, new: u16) -> u16 {

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::mac::Mac;
+use super::{checksum, get16, put16};
 
 /// EtherType of IPv4.
 pub const IPV4: u16 = 0x0800;
@@ -137,6 +138,25 @@ impl View {
         }
     }
 
+    /// Writes the length fields (IPv4 with its header checksum, or IPv6, and
+    /// UDP) for a packet that ends at `end` instead. `headers` are the frame's
+    /// bytes at least up to its payload; `end` must be within what IP can express.
+    pub fn put_end(&self, headers: &mut [u8], end: usize) {
+        let ip = &mut headers[View::L3..];
+        match self.net {
+            Net::V4 => {
+                let (old, new) = (get16(ip, 2), (end - View::L3) as u16);
+                put16(ip, 2, new);
+                put16(ip, 10, checksum::update(get16(ip, 10), old, new));
+            }
+            Net::V6 => put16(ip, 4, (end - View::L3 - 40) as u16),
+            Net::Arp | Net::Other => {}
+        }
+        if self.protocol == protocol::UDP && !self.fragment {
+            put16(headers, self.l4 + 4, (end - self.l4) as u16);
+        }
+    }
+
     fn arp(&mut self, frame: &[u8]) -> Result<(), Error> {
         let (arp, _) = frame[View::L3..].split_first_chunk::<28>().ok_or(Error::Malformed)?;
         if arp[..6] != [0, 1, 8, 0, 6, 4] {
@@ -190,7 +210,7 @@ impl View {
     fn extension_headers(&mut self, frame: &[u8], first: u8) -> Result<usize, Error> {
         let mut at = View::L3 + 40;
         self.protocol = first;
-        for _ in 0..8 {
+        for _ in 0..=8 {
             let len = match self.protocol {
                 0 | 43 | 60 => {
                     8 + 8 * usize::from(*frame[..self.end].get(at + 1).ok_or(Error::Malformed)?)
@@ -222,23 +242,29 @@ impl View {
         }
         let segment = &frame[l4..self.end];
         let header = match self.protocol {
-            protocol::TCP => {
-                let (tcp, _) = segment.split_first_chunk::<20>().ok_or(Error::Malformed)?;
-                usize::from(tcp[12] >> 4) * 4
-            }
-            protocol::UDP => 8,
+            protocol::TCP => tcp_header(segment),
+            protocol::UDP => udp_header(segment),
             _ => return Ok(()),
         };
-        if segment.len() < header || header < 8 || (self.protocol == protocol::TCP && header < 20) {
-            return Err(Error::Malformed);
-        }
-        self.ports = (
-            u16::from_be_bytes([segment[0], segment[1]]),
-            u16::from_be_bytes([segment[2], segment[3]]),
-        );
+        let header = header.ok_or(Error::Malformed)?;
+        self.ports = (get16(segment, 0), get16(segment, 2));
         self.payload = l4 + header;
         Ok(())
     }
+}
+
+/// Length of a TCP header with its options.
+fn tcp_header(segment: &[u8]) -> Option<usize> {
+    let len = usize::from(segment.get(12)? >> 4) * 4;
+    (len >= 20 && len <= segment.len()).then_some(len)
+}
+
+/// Length of a UDP header. The datagram may be shorter than the packet, as RFC
+/// 9868 puts options behind it, but not longer.
+fn udp_header(segment: &[u8]) -> Option<usize> {
+    let (header, _) = segment.split_first_chunk::<8>()?;
+    let len = usize::from(get16(header, 4));
+    (len >= 8 && len <= segment.len()).then_some(8)
 }
 
 fn ipv6_address(bytes: &[u8]) -> IpAddr {

@@ -77,6 +77,26 @@ pub enum Kind {
     Udp,
 }
 
+impl Kind {
+    /// The transport of a frame, if it is one of these and not a fragment.
+    pub fn of(view: &View) -> Option<Kind> {
+        match view.protocol {
+            _ if view.fragment => None,
+            protocol::TCP => Some(Kind::Tcp),
+            protocol::UDP => Some(Kind::Udp),
+            _ => None,
+        }
+    }
+
+    /// Where in the transport header the checksum field is.
+    pub fn checksum_offset(self) -> usize {
+        match self {
+            Kind::Tcp => 16,
+            Kind::Udp => 6,
+        }
+    }
+}
+
 impl Header {
     /// From the bytes before a frame.
     pub fn from_bytes(b: [u8; LEN]) -> Header {
@@ -118,28 +138,28 @@ impl Header {
     }
 
     fn check_partial(self, view: &View) -> Result<Partial, Lie> {
-        let start = usize::from(self.csum_start);
-        let field = start + usize::from(self.csum_offset);
+        let (start, offset) = (usize::from(self.csum_start), usize::from(self.csum_offset));
         let is_ip = matches!(view.net, Net::V4 | Net::V6);
-        if !is_ip || view.fragment || start < view.l4 || field + 2 > view.end {
+        // The transport's own checksum, where its field is; or one of a packet
+        // inside the payload, if the container has a tunnel of its own.
+        let own = start == view.l4 && Kind::of(view).is_some_and(|k| k.checksum_offset() == offset);
+        let inside = start >= view.payload && start + offset + 2 <= view.end;
+        if !is_ip || view.fragment || !(own || inside) {
             return Err(Lie);
         }
         Ok(Partial { start: self.csum_start, offset: self.csum_offset })
     }
 
     fn check_gso(self, kind: u8, view: &View) -> Result<Gso, Lie> {
-        let (kind, field) = match (kind, view.net, view.protocol) {
-            (GSO_TCPV4, Net::V4, protocol::TCP) | (GSO_TCPV6, Net::V6, protocol::TCP) => {
-                (Kind::Tcp, 16)
+        let kind = match (kind, view.net, Kind::of(view)) {
+            (GSO_TCPV4, Net::V4, Some(Kind::Tcp)) | (GSO_TCPV6, Net::V6, Some(Kind::Tcp)) => {
+                Kind::Tcp
             }
-            (GSO_UDP_L4, Net::V4 | Net::V6, protocol::UDP) => (Kind::Udp, 6),
+            (GSO_UDP_L4, _, Some(Kind::Udp)) => Kind::Udp,
             _ => return Err(Lie),
         };
-        let agrees = !view.fragment
-            && self.gso_size > 0
-            && usize::from(self.csum_start) == view.l4
-            && self.csum_offset == field
-            && view.payload < view.end;
+        let agrees =
+            self.gso_size > 0 && usize::from(self.csum_start) == view.l4 && view.payload < view.end;
         if agrees { Ok(Gso { kind, size: self.gso_size }) } else { Err(Lie) }
     }
 }
@@ -150,14 +170,13 @@ impl Offload {
 
     /// What a TCP or UDP super-frame needs.
     pub fn super_frame(kind: Kind, size: u16, view: &View) -> Offload {
-        let offset = match kind {
-            Kind::Tcp => 16,
-            Kind::Udp => 6,
-        };
-        Offload {
-            checksum: Some(Partial { start: view.l4 as u16, offset }),
-            gso: Some(Gso { kind, size }),
-        }
+        Offload { gso: Some(Gso { kind, size }), ..Offload::partial(kind, view) }
+    }
+
+    /// What a TCP or UDP frame with a partial checksum needs.
+    pub fn partial(kind: Kind, view: &View) -> Offload {
+        let offset = kind.checksum_offset() as u16;
+        Offload { checksum: Some(Partial { start: view.l4 as u16, offset }), gso: None }
     }
 
     /// The header for handing the frame to a TAP as it is.
@@ -187,10 +206,7 @@ pub fn complete(frame: &mut [u8], partial: Partial, end: usize) {
     let start = usize::from(partial.start);
     let field = start + usize::from(partial.offset);
     let Some(covered) = frame.get(start..end) else { return };
-    let sum = !checksum::fold(checksum::sum(covered));
-    // UDP writes 0xffff for 0, which means "no checksum" there (RFC 768); for
-    // every other user the two are equal.
-    let sum = if sum == 0 { 0xffff } else { sum };
+    let sum = checksum::finish(checksum::sum(covered));
     if let Some(bytes) = frame.get_mut(field..field + 2) {
         bytes.copy_from_slice(&sum.to_be_bytes());
     }

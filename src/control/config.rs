@@ -1,0 +1,153 @@
+//! The daemon's options: flags over the configuration file over defaults.
+//!
+//! ```toml
+//! data-dir = "/var/lib/vxmesh"
+//! advertise = "eth1"
+//! offload = "auto"
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::error::{Error, failed};
+use crate::api::DEFAULT_SOCKET;
+use crate::wire::vxlan;
+
+/// Where state is kept unless told otherwise.
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/vxmesh";
+
+/// Whether a fast path may be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Where the kernel has it.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// What the flags say, or the configuration file: a TOML table with these keys
+/// in kebab case. Keys that are not known are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// Where state is kept.
+    pub data_dir: Option<PathBuf>,
+    /// Where the API is served.
+    pub socket: Option<PathBuf>,
+    /// The node's name.
+    pub name: Option<String>,
+    /// The VTEP: an address of this host, or an interface that has one.
+    pub advertise: Option<String>,
+    /// The VXLAN port.
+    pub data_port: Option<u16>,
+    /// TAPs with virtio headers and super-frames.
+    pub offload: Option<Mode>,
+    /// UDP_SEGMENT on the underlay.
+    pub udp_gso: Option<Mode>,
+}
+
+/// What the daemon runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Where state is kept.
+    pub data_dir: PathBuf,
+    /// Where the API is served.
+    pub socket: PathBuf,
+    /// The node's name.
+    pub name: String,
+    /// The VTEP: an address of this host, or an interface that has one; the
+    /// default route's if `None`.
+    pub advertise: Option<String>,
+    /// The VXLAN port, here and at every peer.
+    pub data_port: u16,
+    /// TAPs with virtio headers and super-frames.
+    pub offload: Mode,
+    /// UDP_SEGMENT on the underlay.
+    pub udp_gso: Mode,
+}
+
+impl Settings {
+    /// Reads a configuration file.
+    pub fn load(path: &Path) -> Result<Settings, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(failed(format!("cannot read the configuration file {}", path.display())))?;
+        toml::from_str(&text).map_err(|e| {
+            let before = e.span().and_then(|s| text.get(..s.start)).unwrap_or_default();
+            let line = 1 + before.matches('\n').count();
+            Error::invalid(format!("{}, line {line}: {}", path.display(), e.message().trim_end()))
+        })
+    }
+
+    /// These settings, and `below` where they are silent.
+    pub fn over(self, below: Settings) -> Settings {
+        Settings {
+            data_dir: self.data_dir.or(below.data_dir),
+            socket: self.socket.or(below.socket),
+            name: self.name.or(below.name),
+            advertise: self.advertise.or(below.advertise),
+            data_port: self.data_port.or(below.data_port),
+            offload: self.offload.or(below.offload),
+            udp_gso: self.udp_gso.or(below.udp_gso),
+        }
+    }
+
+    /// The options, with defaults where nothing was said.
+    pub fn resolve(self) -> Result<Options, Error> {
+        let name = match self.name {
+            Some(name) => name,
+            None => nix::unistd::gethostname()
+                .map_err(failed("cannot read the host's name; give --name"))?
+                .to_string_lossy()
+                .into_owned(),
+        };
+        if name.is_empty() {
+            return Err(Error::invalid("the node's name is empty: give --name"));
+        }
+        let data_port = self.data_port.unwrap_or(vxlan::PORT);
+        if data_port == 0 {
+            return Err(Error::invalid("data port 0 is no port: leave it out for 4789"));
+        }
+        Ok(Options {
+            data_dir: self.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
+            socket: self.socket.unwrap_or_else(|| DEFAULT_SOCKET.into()),
+            name,
+            advertise: self.advertise,
+            data_port,
+            offload: self.offload.unwrap_or_default(),
+            udp_gso: self.udp_gso.unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Settings, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        Settings::load(&path)
+    }
+
+    #[test]
+    fn flags_go_over_the_file_and_the_file_over_defaults() {
+        let file = load("name = \"a\"\ndata-port = 8472\noffload = \"off\"\n").unwrap();
+        let flags = Settings { name: Some("b".into()), ..Settings::default() };
+        let options = flags.over(file).resolve().unwrap();
+        assert_eq!((options.name.as_str(), options.data_port), ("b", 8472));
+        assert_eq!((options.offload, options.udp_gso), (Mode::Off, Mode::Auto));
+        assert_eq!(options.data_dir, Path::new(DEFAULT_DATA_DIR));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        let message = load("name = \"a\"\ndata_port = 1\n").unwrap_err().to_string();
+        assert!(message.contains("line 2") && message.contains("data_port"), "{message}");
+        assert!(load("offload = \"maybe\"").is_err());
+        assert!(Settings { data_port: Some(0), ..Settings::default() }.resolve().is_err());
+    }
+}

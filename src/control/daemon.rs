@@ -1,0 +1,159 @@
+//! The daemon's life: start, restore, run, end.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::MissedTickBehavior;
+
+use super::config::{Mode, Options};
+use super::error::{Error, failed};
+use super::netlink::Netlink;
+use super::netns::Namespace;
+use super::server::Socket;
+use super::state::{Control, new_id};
+use super::store::Store;
+use super::underlay;
+use crate::core::plan::Plan;
+use crate::core::tables::{self, Tables};
+use crate::dataplane::{self, Dataplane, Event};
+
+/// How long requests under way may take after the signal to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs the daemon until SIGTERM or SIGINT. Endpoints and their interfaces
+/// stay, so that the next start takes them up again.
+pub fn run(options: Options) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(16)
+        .thread_name("control")
+        .build()
+        .map_err(failed("cannot start the runtime"))?;
+    runtime.block_on(live(options))
+}
+
+async fn live(options: Options) -> Result<(), Error> {
+    // Signals first: one that comes while we start must still end us cleanly.
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed("cannot hear SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("cannot hear SIGINT"))?;
+    let store = Store::open(&options.data_dir)?;
+    // Bound before the rest is ready: clients wait in its queue meanwhile.
+    let socket = Socket::bind(&options.socket)?;
+    let (control, events) = start(options, store)?;
+    let control = Arc::new(control);
+    tokio::spawn(watch(control.clone(), events));
+
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(socket.serve(control.clone(), async {
+        // A dropped sender ends the server as well.
+        let _ = end.await;
+    }));
+    ready(&control)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("ending; endpoints stay for the next start");
+    notify("STOPPING=1");
+    drop(ended);
+    match tokio::time::timeout(PATIENCE, serving).await {
+        Ok(served) => served.map_err(failed("the API server broke off"))?,
+        // A client that does not go away is not waited for.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Everything up to the API: the underlay, the data plane, and the endpoints
+/// that were there before. Blocks, which keeps nobody waiting yet.
+fn start(options: Options, store: Store) -> Result<(Control, Receiver<Event>), Error> {
+    let own = Namespace::own()?;
+    let underlay =
+        own.run(|| underlay::discover(&Netlink::open()?, options.advertise.as_deref()))?;
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(failed("the system has no random bytes"))?;
+    let seed = u64::from_ne_bytes(seed);
+    let facts = tables::Underlay { vtep: underlay.vtep, mtu: underlay.mtu };
+    let tables = Tables::new(seed, facts);
+    let plan = Arc::new(ArcSwap::from_pointee(Plan::new(seed, underlay.vtep, [])));
+    let config = dataplane::Config {
+        vtep: underlay.vtep,
+        port: options.data_port,
+        no_udp_gso: match options.udp_gso {
+            Mode::Auto => None,
+            Mode::Off => Some("switched off by --udp-gso off".to_owned()),
+        },
+        seed,
+    };
+    let (dataplane, events) = Dataplane::start(config, plan.clone()).map_err(failed(format!(
+        "cannot start VXLAN on {} port {}; see whether another program or a kernel vxlan device has the port",
+        underlay.vtep, options.data_port
+    )))?;
+    let control = Control::new(options, underlay, own, store, dataplane, plan, tables)?;
+    control.restore();
+    Ok((control, events))
+}
+
+async fn watch(control: Arc<Control>, mut events: Receiver<Event>) {
+    let mut every_second = tokio::time::interval(Duration::from_secs(1));
+    every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut listening = true;
+    loop {
+        let event = tokio::select! {
+            _ = every_second.tick() => None,
+            event = events.recv(), if listening => {
+                listening = event.is_some();
+                event
+            }
+        };
+        let control = control.clone();
+        let look = move || match event {
+            Some(Event::PortGone(port)) => control.port_gone(port),
+            None => control.sweep(),
+        };
+        if let Err(e) = tokio::task::spawn_blocking(look).await {
+            tracing::error!("looking after sandboxes failed: {e}");
+        }
+    }
+}
+
+fn ready(control: &Control) -> Result<(), Error> {
+    let status = control.status();
+    let id = control.store.node(new_id()?)?;
+    tracing::info!(
+        node = status.name,
+        id = id.short(),
+        vtep = %status.underlay.vtep,
+        port = status.underlay.port,
+        mtu = status.underlay.mtu,
+        networks = status.networks,
+        endpoints = status.endpoints,
+        socket = %control.options.socket.display(),
+        "ready"
+    );
+    notify("READY=1");
+    Ok(())
+}
+
+/// Tells the service manager, where one asked to be told: sd_notify(3).
+fn notify(state: &str) {
+    let Some(address) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let sent = address_of(&address)
+        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address));
+    if let Err(e) = sent {
+        tracing::warn!("cannot tell the service manager {state}: {e}");
+    }
+}
+
+/// A leading `@` stands for the zero byte of an abstract address.
+fn address_of(text: &std::ffi::OsStr) -> io::Result<SocketAddr> {
+    match text.as_encoded_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(text),
+    }
+}

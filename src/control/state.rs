@@ -1,0 +1,277 @@
+//! The one owner of the tables: what the API asks of networks, foreign VTEPs
+//! and endpoints of other hosts.
+//!
+//! Every method blocks (on the lock, on the disk); the server calls them on
+//! blocking threads. A change is checked, then stored, then published.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+
+use super::attach::Attachment;
+use super::config::Options;
+use super::error::{Error, failed};
+use super::netlink::Netlink;
+use super::netns::Namespace;
+use super::store::{self, Store};
+use super::underlay::{self, Underlay};
+use super::view;
+use crate::api;
+use crate::core::plan::Plan;
+use crate::core::tables::{Holder, Id, NewEndpoint, NewNetwork, Tables};
+use crate::dataplane::Dataplane;
+
+/// The daemon as the API sees it.
+#[derive(Debug)]
+pub struct Control {
+    pub(super) options: Options,
+    pub(super) underlay: Underlay,
+    /// The namespace that the daemon runs in.
+    pub(super) own: Namespace,
+    pub(super) started: Instant,
+    pub(super) store: Store,
+    pub(super) dataplane: Dataplane,
+    pub(super) plan: Arc<ArcSwap<Plan>>,
+    state: Mutex<State>,
+}
+
+/// What changes while the daemon runs.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) tables: Tables,
+    /// Where the interfaces of this host's endpoints are.
+    pub(super) attachments: BTreeMap<Id, Attachment>,
+    /// Endpoints that were released because their sandbox was gone.
+    pub(super) released: u64,
+}
+
+impl Control {
+    /// Takes the parts together and the stored records into the tables.
+    pub(super) fn new(
+        options: Options,
+        underlay: Underlay,
+        own: Namespace,
+        store: Store,
+        dataplane: Dataplane,
+        plan: Arc<ArcSwap<Plan>>,
+        mut tables: Tables,
+    ) -> Result<Control, Error> {
+        fn records<T: serde::de::DeserializeOwned>(
+            store: &Store,
+            table: store::Table,
+        ) -> Result<impl Iterator<Item = T>, Error> {
+            Ok(store.all(table)?.into_iter().map(|(_, record)| record))
+        }
+        let keyed = |(_, record): (String, (Id, _))| record;
+        tables.restore(
+            records(&store, store::NETWORKS)?,
+            records(&store, store::ENDPOINTS)?,
+            store.all(store::VTEPS)?.into_iter().map(keyed),
+        );
+        let attachments = store.all(store::ATTACHMENTS)?.into_iter().map(|(_, r)| r).collect();
+        let state = State { tables, attachments, released: 0 };
+        let started = Instant::now();
+        let state = Mutex::new(state);
+        Ok(Control { options, underlay, own, started, store, dataplane, plan, state })
+    }
+
+    /// The state, for a moment: never held over work in a namespace.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere ends a release build; in tests the state is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the data plane see the tables as they are.
+    pub(super) fn publish(&self, state: &mut State) {
+        self.plan.store(Arc::new(state.tables.plan()));
+    }
+
+    /// All networks, by name.
+    pub fn networks(&self) -> Vec<api::Network> {
+        let state = self.lock();
+        let mut all: Vec<_> =
+            state.tables.networks().map(|n| view::network(self, &state, n)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// One network.
+    pub fn network(&self, reference: &str) -> Result<api::Network, Error> {
+        let state = self.lock();
+        Ok(view::network(self, &state, state.tables.network(reference)?))
+    }
+
+    /// Creates a network.
+    pub fn create_network(&self, request: api::NetworkCreate) -> Result<api::Network, Error> {
+        let routes = self.own.run(|| underlay::host_routes(&Netlink::open()?))?;
+        let new = NewNetwork {
+            name: request.name,
+            subnets: request.subnets,
+            gateways: request.gateways,
+            ip_range: request.ip_range,
+            vni: request.vni,
+            mtu: request.mtu,
+            internal: request.internal,
+            options: request.options,
+            labels: request.labels,
+        };
+        let mut state = self.lock();
+        let network = state.tables.create_network(new, new_id()?, SystemTime::now(), &routes)?;
+        let id = &network.id;
+        let stored = self.store.commit(|c| c.put(store::NETWORKS, id.as_str(), &network));
+        if let Err(e) = stored {
+            state.tables.remove_network(id);
+            return Err(e);
+        }
+        tracing::info!(network = network.name, vni = network.vni.get(), "network created");
+        Ok(view::network(self, &state, &network))
+    }
+
+    /// Removes a network that is not in use.
+    pub fn remove_network(&self, reference: &str) -> Result<(), Error> {
+        let mut state = self.lock();
+        let id = state.tables.network(reference)?.id.clone();
+        self.remove_unused(&mut state, &id)
+    }
+
+    /// Removes all networks without endpoints and foreign VTEPs.
+    pub fn prune(&self) -> Result<api::Pruned, Error> {
+        let mut state = self.lock();
+        let unused: Vec<(Id, String)> = state
+            .tables
+            .networks()
+            .filter(|n| state.tables.check_unused(n).is_ok())
+            .filter(|n| state.tables.foreign(&n.id).is_empty())
+            .map(|n| (n.id.clone(), n.name.clone()))
+            .collect();
+        let mut networks = Vec::new();
+        for (id, name) in unused {
+            self.remove_unused(&mut state, &id)?;
+            networks.push(name);
+        }
+        networks.sort();
+        Ok(api::Pruned { networks })
+    }
+
+    fn remove_unused(&self, state: &mut State, id: &Id) -> Result<(), Error> {
+        let network = state.tables.network(id.as_str())?;
+        state.tables.check_unused(network)?;
+        self.store.commit(|c| {
+            c.delete(store::NETWORKS, id.as_str())?;
+            c.delete(store::VTEPS, id.as_str())
+        })?;
+        tracing::info!(network = network.name, "network removed");
+        state.tables.remove_network(id);
+        Ok(())
+    }
+
+    /// The foreign VTEPs of a network.
+    pub fn vteps(&self, network: &str) -> Result<Vec<IpAddr>, Error> {
+        let state = self.lock();
+        let id = &state.tables.network(network)?.id;
+        Ok(state.tables.foreign(id).into_iter().collect())
+    }
+
+    /// Adds a foreign VTEP to a network.
+    pub fn add_vtep(&self, network: &str, vtep: IpAddr) -> Result<(), Error> {
+        self.change_vteps(network, |tables, id| Ok(tables.add_foreign(id, vtep)?))
+    }
+
+    /// Removes a foreign VTEP from a network.
+    pub fn remove_vtep(&self, network: &str, vtep: IpAddr) -> Result<(), Error> {
+        self.change_vteps(network, |tables, id| Ok(tables.remove_foreign(id, vtep)?))
+    }
+
+    fn change_vteps(
+        &self,
+        network: &str,
+        change: impl FnOnce(&mut Tables, &Id) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut state = self.lock();
+        let id = state.tables.network(network)?.id.clone();
+        let before = state.tables.foreign(&id);
+        change(&mut state.tables, &id)?;
+        let after = state.tables.foreign(&id);
+        let stored = self.store.commit(|c| c.put(store::VTEPS, id.as_str(), &(&id, after)));
+        if let Err(e) = stored {
+            state.tables.restore([], [], [(id, before)]);
+            return Err(e);
+        }
+        self.publish(&mut state);
+        Ok(())
+    }
+
+    /// All endpoints, or those of one network, by network and name.
+    pub fn endpoints(&self, network: Option<&str>) -> Result<Vec<api::Endpoint>, Error> {
+        let state = self.lock();
+        let only = network.map(|n| state.tables.network(n).map(|n| &n.id)).transpose()?;
+        let mut all: Vec<_> = state
+            .tables
+            .endpoints()
+            .filter(|e| only.is_none_or(|id| e.network == *id))
+            .map(|e| view::endpoint(&state, e))
+            .collect();
+        all.sort_by(|a, b| (&a.network, &a.name).cmp(&(&b.network, &b.name)));
+        Ok(all)
+    }
+
+    /// One endpoint.
+    pub fn endpoint(&self, reference: &str) -> Result<api::Endpoint, Error> {
+        let state = self.lock();
+        Ok(view::endpoint(&state, state.tables.endpoint(reference)?))
+    }
+
+    /// Takes up an endpoint of another host.
+    pub fn add_remote(&self, request: api::RemoteEndpoint) -> Result<api::Endpoint, Error> {
+        let mut state = self.lock();
+        let network = state.tables.network(&request.network)?.id.clone();
+        let new = NewEndpoint {
+            name: request.name,
+            default_name: request.ips.first().map(IpAddr::to_string).unwrap_or_default(),
+            ips: request.ips,
+            mac: request.mac,
+            aliases: Vec::new(),
+            holder: Holder::Vtep(request.vtep),
+        };
+        let endpoint = state.tables.add_endpoint(&network, new, new_id()?, SystemTime::now())?;
+        let id = &endpoint.id;
+        let stored = self.store.commit(|c| c.put(store::ENDPOINTS, id.as_str(), &endpoint));
+        if let Err(e) = stored {
+            state.tables.remove_endpoint(id);
+            return Err(e);
+        }
+        self.publish(&mut state);
+        Ok(view::endpoint(&state, &endpoint))
+    }
+
+    /// Forgets an endpoint of another host, or takes one of this host off its
+    /// network and its interface out of the sandbox.
+    pub fn detach(&self, reference: &str) -> Result<(), Error> {
+        let mut state = self.lock();
+        let endpoint = state.tables.endpoint(reference)?;
+        let id = endpoint.id.clone();
+        if endpoint.holder == Holder::Here {
+            drop(state);
+            return self.detach_local(&id);
+        }
+        self.store.commit(|c| c.delete(store::ENDPOINTS, id.as_str()))?;
+        state.tables.remove_endpoint(&id);
+        self.publish(&mut state);
+        Ok(())
+    }
+
+    /// How the daemon is.
+    pub fn status(&self) -> api::Status {
+        view::status(self, &self.lock())
+    }
+}
+
+/// A fresh id of the system's random bytes.
+pub(super) fn new_id() -> Result<Id, Error> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(failed("the system has no random bytes"))?;
+    Ok(Id::new(random))
+}

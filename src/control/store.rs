@@ -1,0 +1,207 @@
+//! State on disk: one redb file in the data directory, JSON values, and a lock
+//! that keeps a second daemon out.
+//!
+//! A change is on the disk when [`Store::commit`] returns, whole or not at all.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::{Error, failed};
+use crate::core::tables::Id;
+
+/// One kind of record: an id, and JSON.
+pub type Table = TableDefinition<'static, &'static str, &'static [u8]>;
+
+/// [`crate::core::tables::Network`] by id.
+pub const NETWORKS: Table = TableDefinition::new("networks");
+/// [`crate::core::tables::Endpoint`] by id.
+pub const ENDPOINTS: Table = TableDefinition::new("endpoints");
+/// [`super::attach::Attachment`] by endpoint id.
+pub const ATTACHMENTS: Table = TableDefinition::new("attachments");
+/// Foreign VTEPs, a list of addresses by network id.
+pub const VTEPS: Table = TableDefinition::new("vteps");
+/// This node's [`Id`], under `id`.
+pub const NODE: Table = TableDefinition::new("node");
+
+/// The open data directory. Nobody else has it while this lives.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    _lock: File,
+}
+
+/// Changes that are made together.
+pub struct Changes<'a>(&'a WriteTransaction);
+
+impl Store {
+    /// Takes the data directory, making it and its files where they are missing.
+    pub fn open(dir: &Path) -> Result<Store, Error> {
+        fs::create_dir_all(dir)
+            .map_err(failed(format!("cannot make the data directory {}", dir.display())))?;
+        let lock = lock(dir)?;
+        let path = dir.join("state.redb");
+        let database = Database::create(&path).map_err(|e| {
+            Error::Failed(format!(
+                "the state in {} cannot be read ({e}): put a copy from a backup in its place, or move it away to start with no networks",
+                path.display()
+            ))
+        })?;
+        let store = Store { database, _lock: lock };
+        // Readers need the tables to exist.
+        store.commit(|changes| {
+            for table in [NETWORKS, ENDPOINTS, ATTACHMENTS, VTEPS, NODE] {
+                changes.0.open_table(table).map_err(unwritten)?;
+            }
+            Ok(())
+        })?;
+        Ok(store)
+    }
+
+    /// All records of a table, in the order of their ids.
+    pub fn all<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<(String, T)>, Error> {
+        let transaction = self.database.begin_read().map_err(unread)?;
+        let records = transaction.open_table(table).map_err(unread)?;
+        let mut out = Vec::new();
+        for record in records.iter().map_err(unread)? {
+            let (key, value) = record.map_err(unread)?;
+            let value = serde_json::from_slice(value.value()).map_err(|e| {
+                unread(format!("record {} of {}: {e}", key.value(), table_name(table)))
+            })?;
+            out.push((key.value().to_owned(), value));
+        }
+        Ok(out)
+    }
+
+    /// Makes changes that hold all together, or none of them on an error.
+    pub fn commit(
+        &self,
+        change: impl FnOnce(&Changes<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let transaction = self.database.begin_write().map_err(unwritten)?;
+        change(&Changes(&transaction))?;
+        transaction.commit().map_err(unwritten)
+    }
+
+    /// The node's id; `fresh` becomes it if there is none yet.
+    pub fn node(&self, fresh: Id) -> Result<Id, Error> {
+        if let Some((_, id)) = self.all(NODE)?.pop() {
+            return Ok(id);
+        }
+        self.commit(|changes| changes.put(NODE, "id", &fresh))?;
+        Ok(fresh)
+    }
+}
+
+impl Changes<'_> {
+    /// Writes a record.
+    pub fn put<T: Serialize>(&self, table: Table, key: &str, value: &T) -> Result<(), Error> {
+        let json = serde_json::to_vec(value).map_err(unwritten)?;
+        let mut table = self.0.open_table(table).map_err(unwritten)?;
+        table.insert(key, json.as_slice()).map_err(unwritten)?;
+        Ok(())
+    }
+
+    /// Deletes a record; it need not exist.
+    pub fn delete(&self, table: Table, key: &str) -> Result<(), Error> {
+        let mut table = self.0.open_table(table).map_err(unwritten)?;
+        table.remove(key).map_err(unwritten)?;
+        Ok(())
+    }
+}
+
+fn table_name(table: Table) -> String {
+    redb::TableHandle::name(&table).to_owned()
+}
+
+fn unread(why: impl std::fmt::Display) -> Error {
+    Error::Failed(format!(
+        "the stored state cannot be read ({why}): put a copy from a backup in its place, or move it away to start with no networks"
+    ))
+}
+
+fn unwritten(why: impl std::fmt::Display) -> Error {
+    Error::Failed(format!(
+        "the state cannot be written to the data directory ({why}): see whether the disk is full or read-only"
+    ))
+}
+
+/// The lock is the kernel's (flock), so that it ends with the process however
+/// that ends; the process id inside is for people.
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = open.map_err(failed(format!("cannot open {}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            // An unreadable pid makes the sentence poorer, not wrong.
+            let _ = file.read_to_string(&mut pid);
+            return Err(Error::conflict(format!(
+                "the data directory {} is in use by the daemon with process id {}: stop it, or give another --data-dir",
+                dir.display(),
+                pid.trim()
+            )));
+        }
+        Err(TryLockError::Error(e)) => {
+            return Err(failed(format!("cannot lock {}", path.display()))(e));
+        }
+    }
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(failed(format!("cannot write {}", path.display())))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_committed_is_there_after_opening_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = {
+            let store = Store::open(dir.path()).unwrap();
+            let refused = store.commit(|c| {
+                c.put(NETWORKS, "half", &1)?;
+                Err(Error::invalid("no"))
+            });
+            assert!(refused.is_err());
+            store.commit(|c| c.put(NETWORKS, "b", &2).and(c.put(NETWORKS, "a", &1))).unwrap();
+            store.commit(|c| c.delete(NETWORKS, "b").and(c.delete(VTEPS, "none"))).unwrap();
+            store.node(Id::new([7; 32])).unwrap()
+        };
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.all::<u32>(NETWORKS).unwrap(), vec![("a".to_owned(), 1)]);
+        assert_eq!(store.node(Id::new([8; 32])).unwrap(), node);
+    }
+
+    #[test]
+    fn a_second_daemon_is_told_who_has_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = Store::open(dir.path()).unwrap();
+        let message = Store::open(dir.path()).unwrap_err().to_string();
+        assert!(message.contains(&format!("process id {}", std::process::id())), "{message}");
+    }
+
+    #[test]
+    fn a_damaged_file_is_a_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Store::open(dir.path()).unwrap());
+        let path = dir.path().join("state.redb");
+        let whole = fs::read(&path).unwrap();
+        for damaged in [vec![0xa5; whole.len()], whole[..100].to_vec(), b"not a database".to_vec()]
+        {
+            fs::write(&path, damaged).unwrap();
+            let message = Store::open(dir.path()).unwrap_err().to_string();
+            assert!(message.contains("state.redb cannot be read"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Sandboxes that vanish.
+//!
+//! The data plane's descriptor of a TAP keeps its namespace alive, so that the
+//! kernel never takes an interface away with its container. A sandbox counts as
+//! gone when its path is no longer that namespace and no process is inside.
+
+use std::collections::BTreeSet;
+
+use super::attach::{Attachment, own_link};
+use super::netlink::Netlink;
+use super::netns::{self, Identity};
+use super::state::Control;
+use crate::api::Sandbox;
+use crate::core::plan::PortId;
+use crate::core::tables::{Endpoint, Id};
+
+impl Control {
+    /// Releases the endpoints whose sandboxes are gone.
+    pub(super) fn sweep(&self) {
+        let attached: Vec<(Id, Attachment)> = {
+            let state = self.lock();
+            let bound = state.attachments.iter().filter(|(id, _)| state.tables.port(id).is_some());
+            bound.map(|(id, a)| (id.clone(), a.clone())).collect()
+        };
+        let missing: Vec<_> = attached.into_iter().filter(|(_, a)| !in_place(a)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let held: BTreeSet<Identity> =
+            netns::of_processes().into_iter().map(|(id, _)| id).collect();
+        for (id, _) in missing.iter().filter(|(_, a)| !held.contains(&a.identity)) {
+            self.release(id, "its sandbox is gone");
+        }
+    }
+
+    /// The data plane can no longer read a TAP: the interface was deleted, or
+    /// the event is an old one of an endpoint that had this number before.
+    pub(super) fn port_gone(&self, port: PortId) {
+        let (endpoint, attachment) = {
+            let state = self.lock();
+            let Some(id) = state.tables.port_owner(port) else { return };
+            let known = state.tables.get_endpoint(id).zip(state.attachments.get(id));
+            let Some((endpoint, attachment)) = known else { return };
+            (endpoint.clone(), attachment.clone())
+        };
+        if !exists(&attachment, &endpoint) {
+            self.release(&endpoint.id, "its interface was deleted");
+        }
+    }
+
+    fn release(&self, id: &Id, why: &str) {
+        match self.detach_local(id) {
+            Ok(()) => {
+                tracing::info!("endpoint {} released: {why}", id.short());
+                self.lock().released += 1;
+            }
+            // Somebody else is at it; the next sweep looks again.
+            Err(e) => tracing::debug!("endpoint {} not released: {e}", id.short()),
+        }
+    }
+}
+
+/// Whether a sandbox's path still leads to its namespace.
+fn in_place(attachment: &Attachment) -> bool {
+    if matches!(attachment.sandbox, Sandbox::Tap(_)) {
+        return true;
+    }
+    let path = netns::path(&attachment.sandbox).ok().flatten();
+    path.is_some_and(|p| Identity::at(&p).is_ok_and(|id| id == attachment.identity))
+}
+
+fn exists(attachment: &Attachment, endpoint: &Endpoint) -> bool {
+    let Some(namespace) = netns::find(&attachment.sandbox, attachment.identity) else {
+        return false;
+    };
+    // Where netlink fails nothing is known, and nothing is released.
+    namespace
+        .run(|| own_link(&Netlink::open()?, attachment, endpoint))
+        .map_or(true, |link| link.is_some())
+}

@@ -1,0 +1,97 @@
+//! From records to the data plane's plan.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Holder, Id, Network, Tables};
+use crate::core::plan::{self, Plan, PortId};
+
+impl Tables {
+    /// The lowest number that no local endpoint has.
+    pub fn free_port(&self) -> PortId {
+        let used: BTreeSet<PortId> = self.ports.values().copied().collect();
+        // There are fewer endpoints than numbers, so that one is always found.
+        (0..=u32::MAX).map(PortId).find(|p| !used.contains(p)).unwrap_or(PortId(u32::MAX))
+    }
+
+    /// Says under which number the data plane has a local endpoint's TAP: from
+    /// now on it is part of the plan.
+    pub fn bind(&mut self, endpoint: &Id, port: PortId) {
+        self.ports.insert(endpoint.clone(), port);
+        self.touch(endpoint);
+    }
+
+    /// Takes a local endpoint out of the plan; its record stays.
+    pub fn unbind(&mut self, endpoint: &Id) -> Option<PortId> {
+        self.touch(endpoint);
+        self.ports.remove(endpoint)
+    }
+
+    /// The number of a local endpoint's TAP.
+    pub fn port(&self, endpoint: &Id) -> Option<PortId> {
+        self.ports.get(endpoint).copied()
+    }
+
+    /// The local endpoint whose TAP has this number.
+    pub fn port_owner(&self, port: PortId) -> Option<&Id> {
+        self.ports.iter().find(|(_, p)| **p == port).map(|(id, _)| id)
+    }
+
+    /// Removes an endpoint's record.
+    pub fn remove_endpoint(&mut self, endpoint: &Id) {
+        self.touch(endpoint);
+        self.ports.remove(endpoint);
+        self.endpoints.remove(endpoint);
+    }
+
+    /// The plan that follows from the tables. Networks that have not changed
+    /// since the last one are shared with it.
+    pub fn plan(&mut self) -> Plan {
+        let live: BTreeSet<&Id> =
+            self.ports.keys().filter_map(|id| self.endpoints.get(id).map(|e| &e.network)).collect();
+        let mut networks = Vec::with_capacity(live.len());
+        for id in live {
+            let Some(network) = self.networks.get(id) else { continue };
+            let built = match self.built.get(id) {
+                Some(built) => built.clone(),
+                None => {
+                    let spec = self.spec(network);
+                    let built = Arc::new(plan::Network::new(self.seed, network.vni, spec));
+                    self.built.insert(id.clone(), built.clone());
+                    built
+                }
+            };
+            networks.push(built);
+        }
+        Plan::new(self.seed, self.underlay.vtep, networks)
+    }
+
+    /// Forgets the built form of an endpoint's network.
+    pub(super) fn touch(&mut self, endpoint: &Id) {
+        if let Some(endpoint) = self.endpoints.get(endpoint) {
+            self.built.remove(&endpoint.network);
+        }
+    }
+
+    fn spec(&self, network: &Network) -> plan::Spec {
+        let mut spec = plan::Spec {
+            mtu: self.mtu(network),
+            subnets: network.subnets(),
+            multicast: network.multicast(),
+            foreign: self.foreign(&network.id).into_iter().collect(),
+            ..plan::Spec::default()
+        };
+        for endpoint in self.endpoints_of(&network.id) {
+            let (mac, addresses) = (endpoint.mac, endpoint.addresses.clone());
+            match endpoint.holder {
+                Holder::Vtep(vtep) => spec.remotes.push(plan::Remote { mac, addresses, vtep }),
+                Holder::Here => spec.ports.extend(self.port(&endpoint.id).map(|id| plan::Port {
+                    id,
+                    mac,
+                    addresses,
+                })),
+            }
+        }
+        spec
+    }
+}
