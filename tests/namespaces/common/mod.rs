@@ -71,7 +71,7 @@ pub(crate) fn root() -> Result<(), String> {
     if !Path::new("/dev/net/tun").exists() {
         return Err("there is no /dev/net/tun: `modprobe tun`".into());
     }
-    tool("ip")
+    ["ip", "ping"].into_iter().try_for_each(tool)
 }
 
 /// Whether a program is installed.
