@@ -1,3 +1,7 @@
-//! Parse and dispatch.
+//! The `vxmesh` program: parse, dispatch, and say what went wrong.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vxmesh::cli::main()
+}

@@ -73,6 +73,12 @@ mod tests {
         assert_eq!(fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), 0xddf2);
     }
 
+    #[test]
+    fn a_finished_checksum_is_never_zero() {
+        assert_eq!(finish(0xffff), 0xffff);
+        assert_eq!(finish(0x1_2344), !0x2345);
+    }
+
     proptest! {
         #[test]
         fn equals_the_naive_sum(data in proptest::collection::vec(any::<u8>(), 0..3000), skip in 0usize..9) {

@@ -201,3 +201,212 @@ fn correct(frame: &[u8], view: &View) -> bool {
     (view.net == Net::V6 || checksum::fold(checksum::sum(header)) == 0xffff)
         && partial::is_complete(frame, view)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Packet, Sum, flag};
+    use super::*;
+
+    type Change = (&'static str, fn(&mut Packet));
+
+    fn start(packet: &Packet) -> Option<Joined> {
+        let frame = packet.build(Sum::Complete);
+        Joined::start(&frame, &View::parse(&frame).unwrap())
+    }
+
+    fn append(joined: &mut Joined, packet: &Packet) -> Append {
+        let frame = packet.build(Sum::Complete);
+        joined.append(&frame, &View::parse(&frame).unwrap())
+    }
+
+    /// The segment after `packet`.
+    fn next(packet: &Packet) -> Packet {
+        let len = if packet.udp { 0 } else { packet.payload.len() as u32 };
+        Packet {
+            id: packet.id.wrapping_add(1),
+            sequence: packet.sequence.wrapping_add(len),
+            ..packet.clone()
+        }
+    }
+
+    /// One with every field that matters, of each kind.
+    fn kinds() -> [Packet; 4] {
+        let options = vec![1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+        let tcp = Packet { options, tos: 2, ..Packet::tcp(&[7; 100]) };
+        let udp = Packet::udp(&[7; 100]);
+        [Packet { v6: true, ..tcp.clone() }, tcp, Packet { v6: true, ..udp.clone() }, udp]
+    }
+
+    #[test]
+    fn the_next_segment_is_joined() {
+        for packet in kinds() {
+            let mut joined = start(&packet).unwrap();
+            assert_eq!(append(&mut joined, &next(&packet)), Append::Joined, "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn one_frame_alone_stays_as_it_is() {
+        for packet in kinds() {
+            let mut frame = packet.build(Sum::Complete);
+            let joined = Joined::start(&frame, &View::parse(&frame).unwrap()).unwrap();
+            assert_eq!(joined.finish(&mut frame), Offload::NONE);
+            assert_eq!(frame, packet.build(Sum::Complete));
+        }
+    }
+
+    #[test]
+    fn any_other_difference_keeps_frames_apart() {
+        let changes: [Change; 8] = [
+            ("MAC", |p| p.mac += 1),
+            ("TOS", |p| p.tos ^= 1),
+            ("TTL", |p| p.ttl -= 1),
+            ("source port", |p| p.ports.0 += 1),
+            ("destination port", |p| p.ports.1 += 1),
+            ("longer", |p| p.payload.push(0)),
+            ("no payload", |p| p.payload.clear()),
+            ("transport", |p| p.udp = !p.udp),
+        ];
+        let of_tcp: [Change; 11] = [
+            ("gap", |p| p.sequence += 1),
+            ("repeated", |p| p.sequence -= 1),
+            ("acknowledgement", |p| p.ack += 1),
+            ("window", |p| p.window += 1),
+            ("option", |p| p.options[7] += 1),
+            ("options' length", |p| p.options.truncate(8)),
+            ("SYN", |p| p.flags |= flag::SYN),
+            ("RST", |p| p.flags |= flag::RST),
+            ("URG", |p| p.flags |= flag::URG),
+            ("ECE", |p| p.flags |= flag::ECE),
+            ("CWR", |p| p.flags |= flag::CWR),
+        ];
+        let of_v4: [Change; 3] = [
+            ("identification", |p| p.id += 1),
+            ("DF", |p| p.dont_fragment = false),
+            ("IPv4 options", |p| p.extras = 1),
+        ];
+        for packet in kinds() {
+            let apart = |(what, change): Change| {
+                let mut other = next(&packet);
+                change(&mut other);
+                let mut joined = start(&packet).unwrap();
+                assert_eq!(append(&mut joined, &other), Append::No, "{what}: {other:?}");
+                // And nothing was taken in on the way.
+                assert_eq!(append(&mut joined, &next(&packet)), Append::Joined, "{what}");
+            };
+            changes.into_iter().for_each(apart);
+            of_tcp.into_iter().filter(|_| !packet.udp).for_each(apart);
+            of_v4.into_iter().filter(|_| !packet.v6).for_each(apart);
+        }
+    }
+
+    #[test]
+    fn identifications_may_stand_still_with_df_only() {
+        for (dont_fragment, want) in [(true, Append::Joined), (false, Append::No)] {
+            let packet = Packet { dont_fragment, ..Packet::tcp(b"1234") };
+            let mut joined = start(&packet).unwrap();
+            let other = Packet { id: packet.id, ..next(&packet) };
+            assert_eq!(append(&mut joined, &other), want);
+        }
+    }
+
+    #[test]
+    fn what_a_receiver_would_refuse_is_not_joined() {
+        for packet in kinds() {
+            let good = packet.build(Sum::Complete);
+            let view = View::parse(&good).unwrap();
+            let following = next(&packet).build(Sum::Complete);
+            // The last payload byte, the transport's checksum, and that of IPv4.
+            let of_v4 = (!packet.v6).then_some(View::L3 + 10);
+            let places = [good.len() - 1, view.payload - 1].into_iter().chain(of_v4);
+            for at in places {
+                let mut bad = good.clone();
+                bad[at] ^= 0x40;
+                assert!(Joined::start(&bad, &View::parse(&bad).unwrap()).is_none(), "byte {at}");
+                let mut bad = following.clone();
+                bad[at] ^= 0x40;
+                let mut joined = start(&packet).unwrap();
+                assert_eq!(joined.append(&bad, &View::parse(&bad).unwrap()), Append::No);
+            }
+            for sum in [Sum::Partial, Sum::Zero] {
+                let bad = packet.build(sum);
+                assert!(Joined::start(&bad, &View::parse(&bad).unwrap()).is_none(), "{sum:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_ends_a_train_or_never_joins_does_not_start_one() {
+        use flag::{ACK, CWR, FIN, PSH, RST, SYN, URG};
+        for flags in
+            [0, SYN, ACK | SYN, ACK | FIN, ACK | PSH, ACK | RST, ACK | URG, ACK | CWR, RST, FIN]
+        {
+            assert!(start(&Packet { flags, ..Packet::tcp(b"x") }).is_none(), "flags {flags:#x}");
+        }
+        assert!(start(&Packet::tcp(b"")).is_none(), "no payload");
+        for v6 in [false, true] {
+            assert!(start(&Packet { v6, extras: 1, ..Packet::tcp(b"x") }).is_none(), "extras");
+        }
+        let mut fragment = Packet::tcp(b"x").build(Sum::Complete);
+        fragment[20] |= 0x20;
+        assert!(Joined::start(&fragment, &View::parse(&fragment).unwrap()).is_none());
+    }
+
+    #[test]
+    fn push_fin_and_a_short_one_end_the_train() {
+        let ends: [(u8, usize); 4] = [(flag::PSH, 100), (flag::FIN, 100), (0, 99), (flag::PSH, 1)];
+        for (flags, len) in ends {
+            let packet = Packet::tcp(&[7; 100]);
+            let last = Packet { flags: flag::ACK | flags, payload: vec![8; len], ..next(&packet) };
+            let mut frame = packet.build(Sum::Complete);
+            let view = View::parse(&frame).unwrap();
+            let mut joined = Joined::start(&frame, &view).unwrap();
+            assert_eq!(append(&mut joined, &last), Append::Last);
+            assert_eq!(append(&mut joined, &next(&last)), Append::No);
+            assert_eq!(joined.finish(&mut frame), Offload::super_frame(Kind::Tcp, 100, &view));
+            let whole = Packet {
+                payload: [&packet.payload[..], &last.payload].concat(),
+                flags: last.flags,
+                ..packet
+            };
+            assert_eq!(frame[..view.payload], whole.build(Sum::Partial)[..view.payload]);
+        }
+    }
+
+    #[test]
+    fn trains_are_of_64_segments_and_65535_bytes_at_most() {
+        for (v6, len, most) in
+            [(false, 1_000, 64), (true, 1, 64), (false, 1_460, 44), (true, 1_440, 45)]
+        {
+            let mut packet = Packet { v6, ..Packet::tcp(&vec![7; len]) };
+            let mut frame = packet.build(Sum::Complete);
+            let view = View::parse(&frame).unwrap();
+            let mut joined = Joined::start(&frame, &view).unwrap();
+            let mut count = 1;
+            loop {
+                packet = next(&packet);
+                let result = append(&mut joined, &packet);
+                count += usize::from(result != Append::No);
+                if result != Append::Joined {
+                    break;
+                }
+            }
+            assert_eq!(count, most, "{len} bytes each");
+            joined.finish(&mut frame);
+            frame.resize(view.payload + count * len, 0);
+            assert_eq!(View::parse(&frame).unwrap().end, frame.len());
+        }
+    }
+
+    /// Ethernet padding of short frames is not payload.
+    #[test]
+    fn padding_is_left_out() {
+        let packet = Packet { padding: 6, ..Packet::tcp(b"1234") };
+        let mut frame = packet.build(Sum::Complete);
+        let view = View::parse(&frame).unwrap();
+        let mut joined = Joined::start(&frame, &view).unwrap();
+        assert_eq!(append(&mut joined, &next(&packet)), Append::Joined);
+        joined.finish(&mut frame);
+        assert_eq!(get16(&frame, 16), 20 + 20 + 8);
+    }
+}

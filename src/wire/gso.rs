@@ -117,3 +117,109 @@ fn advance_sequence(tcp: &mut [u8], by: u32) {
     let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]).wrapping_add(by);
     tcp[4..8].copy_from_slice(&sequence.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Packet, Sum, flag};
+    use super::*;
+
+    const TCP: Kind = Kind::Tcp;
+    const UDP: Kind = Kind::Udp;
+
+    /// Headers of all segments, and their payloads' ranges relative to the first.
+    fn cut(packet: &Packet, kind: Kind, size: u16) -> Vec<(Vec<u8>, Range<usize>)> {
+        let frame = packet.build(Sum::Partial);
+        let view = View::parse(&frame).unwrap();
+        let split = Split::new(&frame, &view, Gso { kind, size }).unwrap();
+        let mut headers = [0; MAX_HEADERS];
+        let mut segment = |i| {
+            let payload = split.segment(i, &mut headers);
+            let payload = payload.start - view.payload..payload.end - view.payload;
+            (headers[..split.headers_len()].to_vec(), payload)
+        };
+        (0..split.segments()).map(&mut segment).collect()
+    }
+
+    #[test]
+    fn tcp_fields_advance() {
+        let flags = flag::ACK | flag::CWR | flag::ECE | flag::PSH | flag::FIN;
+        let packet =
+            Packet { id: 0xffff, sequence: u32::MAX, flags, ..Packet::tcp(&[b'x'; 2_500]) };
+        let segments = cut(&packet, TCP, 1_000);
+        let ranges: Vec<_> = segments.iter().map(|(_, range)| range.clone()).collect();
+        assert_eq!(ranges, [0..1_000, 1_000..2_000, 2_000..2_500]);
+        let fields = segments.iter().map(|(h, _)| {
+            (get16(h, 16), get16(h, 18), u32::from_be_bytes([h[38], h[39], h[40], h[41]]), h[47])
+        });
+        assert_eq!(
+            fields.collect::<Vec<_>>(),
+            [
+                (1_040, 0xffff, 0xffff_ffff, flag::ACK | flag::ECE | flag::CWR),
+                (1_040, 0, 999, flag::ACK | flag::ECE),
+                (540, 1, 1_999, flag::ACK | flag::ECE | flag::PSH | flag::FIN),
+            ]
+        );
+    }
+
+    #[test]
+    fn udp_lengths_shrink_and_extension_headers_count() {
+        let packet = Packet { v6: true, extras: 2, ..Packet::udp(&[1; 1_001]) };
+        let lengths = cut(&packet, UDP, 1_000)
+            .into_iter()
+            .map(|(h, _)| (get16(&h, 18), get16(&h, packet.l4() + 4)));
+        assert_eq!(lengths.collect::<Vec<_>>(), [(16 + 1_008, 1_008), (16 + 9, 9)]);
+    }
+
+    /// A sum that comes out as 0 would say that there is no checksum.
+    #[test]
+    fn a_udp_checksum_of_zero_is_written_as_ones() {
+        let frame = Packet::udp(&[0, 0]).build(Sum::Complete);
+        let field = 34 + 6;
+        // The word that makes up for all the others.
+        let packet = Packet::udp(&frame[field..field + 2]);
+        assert_eq!(get16(&cut(&packet, UDP, 100)[0].0, field), 0xffff);
+    }
+
+    #[test]
+    fn a_payload_of_one_segment_is_only_finished() {
+        let packet = Packet::tcp(b"short");
+        let segments = cut(&packet, TCP, 1_000);
+        assert_eq!(segments.len(), 1);
+        let whole = [&segments[0].0[..], b"short"].concat();
+        assert_eq!(whole, packet.build(Sum::Complete));
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_cut() {
+        let refused = |packet: &Packet, kind, size| {
+            let frame = packet.build(Sum::Partial);
+            let view = View::parse(&frame).unwrap();
+            Split::new(&frame, &view, Gso { kind, size }).is_none()
+        };
+        assert!(refused(&Packet::tcp(b""), TCP, 1), "no payload");
+        assert!(refused(&Packet::tcp(b"x"), UDP, 1), "TCP is not UDP");
+        assert!(refused(&Packet::udp(b"x"), TCP, 1), "UDP is not TCP");
+        assert!(refused(&Packet::tcp(b"x"), TCP, 0), "no size");
+        let long = |udp, extras| Packet { v6: true, udp, extras, ..Packet::tcp(b"x") };
+        assert!(!refused(&long(true, 8), UDP, 1), "8 extension headers");
+        let mut frame = Packet::tcp(b"xy").build(Sum::Partial);
+        frame[20] |= 0x20; // more fragments
+        let view = View::parse(&frame).unwrap();
+        assert!(Split::new(&frame, &view, Gso { kind: TCP, size: 1 }).is_none(), "a fragment");
+    }
+
+    #[test]
+    fn refuses_headers_that_callers_have_no_room_for() {
+        let mut frame = Packet { v6: true, extras: 1, ..Packet::udp(&[0; 400]) }.build(Sum::Zero);
+        let header = 14 + 40;
+        for (words, fits) in [(23, true), (24, false)] {
+            frame[header + 1] = words;
+            let udp = header + 8 + 8 * usize::from(words);
+            let len = (frame.len() - udp) as u16;
+            put16(&mut frame, udp + 4, len);
+            let view = View::parse(&frame).unwrap();
+            let split = Split::new(&frame, &view, Gso { kind: UDP, size: 100 });
+            assert_eq!(split.is_some(), fits, "{} bytes", view.payload);
+        }
+    }
+}

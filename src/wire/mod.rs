@@ -23,6 +23,10 @@ pub mod frame;
 pub mod gso;
 pub mod mac;
 pub mod partial;
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod vnet;
 pub mod vxlan;
 

@@ -58,3 +58,108 @@ pub(super) fn is_complete(frame: &[u8], view: &View) -> bool {
     let sum = u64::from(pseudo) + checksum::sum(&frame[view.l4..view.end]);
     checksum::fold(sum) == 0xffff
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Packet, Sum};
+    use super::super::vnet;
+    use super::*;
+
+    const MTU: u16 = 1_450;
+
+    fn packets(len: usize) -> [Packet; 4] {
+        let (tcp, udp) = (Packet::tcp(&vec![9; len]), Packet::udp(&vec![9; len]));
+        [Packet { v6: true, ..tcp.clone() }, tcp, Packet { v6: true, ..udp.clone() }, udp]
+    }
+
+    fn adopted(frame: &mut [u8], hint: Option<u16>) -> Option<Offload> {
+        let view = View::parse(frame).unwrap();
+        adopt(frame, &view, MTU, hint)
+    }
+
+    #[test]
+    fn a_frame_that_fits_and_is_complete_stays_as_it_is() {
+        for packet in packets(1_300) {
+            for sum in [Sum::Complete, Sum::Zero] {
+                let mut frame = packet.build(sum);
+                assert_eq!(adopted(&mut frame, None), Some(Offload::NONE), "{sum:?}");
+                assert_eq!(frame, packet.build(sum));
+            }
+        }
+    }
+
+    #[test]
+    fn a_pseudo_header_sum_is_partial() {
+        for packet in packets(1_300) {
+            let mut frame = packet.build(Sum::Partial);
+            let offload = adopted(&mut frame, None).unwrap();
+            assert_eq!(offload.gso, None);
+            let end = frame.len();
+            vnet::complete(&mut frame, offload.checksum.unwrap(), end);
+            assert_eq!(frame, packet.build(Sum::Complete));
+        }
+    }
+
+    #[test]
+    fn long_tcp_is_a_super_frame_whatever_its_checksums_state() {
+        for packet in packets(4_000).into_iter().filter(|p| !p.udp) {
+            for sum in [Sum::Complete, Sum::Partial] {
+                let mut frame = packet.build(sum);
+                let view = View::parse(&frame).unwrap();
+                let size = MTU - if packet.v6 { 60 } else { 40 };
+                let want = Offload::super_frame(Kind::Tcp, size, &view);
+                assert_eq!(adopted(&mut frame, None), Some(want));
+                assert_eq!(frame, packet.build(Sum::Partial));
+            }
+        }
+    }
+
+    #[test]
+    fn long_udp_needs_a_size_that_fits() {
+        for packet in packets(4_000).into_iter().filter(|p| p.udp) {
+            let view = View::parse(&packet.build(Sum::Partial)).unwrap();
+            let room = MTU - if packet.v6 { 48 } else { 28 };
+            for (hint, fits) in
+                [(None, false), (Some(0), false), (Some(room), true), (Some(room + 1), false)]
+            {
+                let want = hint.filter(|_| fits).map(|s| Offload::super_frame(Kind::Udp, s, &view));
+                assert_eq!(adopted(&mut packet.build(Sum::Partial), hint), want, "{hint:?}");
+            }
+            assert_eq!(adopted(&mut packet.build(Sum::Zero), Some(1_000)), None, "no checksum");
+        }
+    }
+
+    #[test]
+    fn a_wrong_checksum_is_not_made_right() {
+        for packet in packets(4_000) {
+            let mut frame = packet.build(Sum::Complete);
+            *frame.last_mut().unwrap() ^= 1;
+            let before = frame.clone();
+            assert_eq!(adopted(&mut frame, Some(1_000)), None);
+            assert_eq!(frame, before);
+        }
+    }
+
+    #[test]
+    fn other_frames_fit_or_are_dropped() {
+        for (len, want) in [(1_450, Some(Offload::NONE)), (1_451, None)] {
+            let mut frame = vec![0; View::L3 + len];
+            frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+            assert_eq!(adopted(&mut frame, Some(1_000)), want, "{len} bytes");
+        }
+        let mut fragment = Packet::tcp(&[0; 2_000]).build(Sum::Partial);
+        fragment[20] |= 0x20;
+        assert_eq!(adopted(&mut fragment, None), None);
+    }
+
+    #[test]
+    fn an_mtu_below_the_headers_leaves_no_room() {
+        let mut frame = Packet::tcp(&[0; 100]).build(Sum::Partial);
+        let view = View::parse(&frame).unwrap();
+        for mtu in [0, 39, 40] {
+            assert_eq!(adopt(&mut frame, &view, mtu, None), None);
+        }
+        let want = Offload::super_frame(Kind::Tcp, 1, &view);
+        assert_eq!(adopt(&mut frame, &view, 41, None), Some(want));
+    }
+}

@@ -180,7 +180,7 @@ pub(super) fn answerable(network: &Network, frame: &[u8], view: &View) -> bool {
                         | v4::PARAMETER_PROBLEM
                 )
         }
-        (_, Seen::Type(kind)) => kind >= v6::INFORMATIONAL && kind != v6::REDIRECT,
+        (_, Seen::Type(kind)) => kind >= v6::INFORMATIONAL,
     };
     matches!(view.net, Net::V4 | Net::V6)
         && !view.dst.is_multicast()

@@ -74,14 +74,10 @@ impl Learned {
             self.add_segment(plan, network.vni);
         }
         let Some(segment) = self.segments.get_mut(&network.vni) else { return };
-        if network.lookup(src).is_none() {
-            segment.stations.put(network, src, (), vtep, now);
-        }
-        // An address is of use to the router only, and only beside the table.
+        segment.stations.put(network, src, (), vtep, now);
+        // Only the router asks for addresses, and only for those of a subnet.
         let speaker = message.filter(|m| m.link == Some(src)).map(|m| m.speaker);
-        let unknown =
-            |ip: &IpAddr| network.subnet_of(*ip).is_some() && network.neighbour(*ip).is_none();
-        if let Some(ip) = speaker.filter(unknown) {
+        if let Some(ip) = speaker.filter(|ip| network.subnet_of(*ip).is_some()) {
             segment.neighbours.put(network, ip, src, vtep, now);
         }
     }
@@ -157,5 +153,74 @@ impl<K: Hash + Eq, V: Copy> Table<K, V> {
         for entry in self.entries.values() {
             *self.held.entry(entry.vtep).or_default() += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::plan::{Spec, Subnet};
+    use crate::core::switch::neighbour::Kind;
+
+    const MAC: Mac = Mac([2, 0, 0, 0, 0, 7]);
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn plan(networks: &[(u32, &[&str])]) -> Plan {
+        let network = |(vni, foreign): &(u32, &[&str])| {
+            let net = "10.0.0.0/24".parse().unwrap();
+            let subnets = vec![Subnet { net, gateway: ip("10.0.0.1") }];
+            let foreign = foreign.iter().map(|vtep| ip(vtep)).collect();
+            let spec = Spec { subnets, foreign, ..Spec::default() };
+            Arc::new(Network::new(1, Vni::new(*vni).unwrap(), spec))
+        };
+        Plan::new(1, ip("192.0.2.1"), networks.iter().map(network))
+    }
+
+    /// A frame of `src` behind `vtep`, with a question from an address.
+    fn hear(learned: &mut Learned, plan: &Plan, vni: u32, vtep: &str, src: Mac, speaker: &str) {
+        let network = plan.network(Vni::new(vni).unwrap()).unwrap();
+        let (kind, subject) = (Kind::Ask, ip("10.0.0.9"));
+        let message = Message { kind, subject, speaker: ip(speaker), link: Some(MAC) };
+        learned.note(plan, network, Duration::ZERO, (ip(vtep), src), Some(&message));
+    }
+
+    fn addresses(learned: &Learned) -> usize {
+        learned.segments.values().map(|segment| segment.neighbours.entries.len()).sum()
+    }
+
+    #[test]
+    fn addresses_are_learned_from_their_owner_and_in_a_subnet() {
+        let plan = plan(&[(7, &["192.0.2.8"])]);
+        let mut learned = Learned::new(1);
+        hear(&mut learned, &plan, 7, "192.0.2.8", MAC, "fe80::7");
+        hear(&mut learned, &plan, 7, "192.0.2.8", MAC, "172.16.0.7");
+        hear(&mut learned, &plan, 7, "192.0.2.8", Mac([2, 0, 0, 0, 0, 8]), "10.0.0.7");
+        assert_eq!(addresses(&learned), 0);
+        hear(&mut learned, &plan, 7, "192.0.2.8", MAC, "10.0.0.7");
+        assert_eq!(addresses(&learned), 1);
+    }
+
+    #[test]
+    fn what_the_plan_drops_is_forgotten_when_something_new_comes() {
+        let before = plan(&[(7, &["192.0.2.8"]), (8, &["192.0.2.8"])]);
+        let mut learned = Learned::new(1);
+        for vni in [7, 8] {
+            hear(&mut learned, &before, vni, "192.0.2.8", MAC, "10.0.0.7");
+        }
+        let after = plan(&[(8, &[]), (9, &["192.0.2.8", "192.0.2.9"])]);
+        hear(&mut learned, &after, 9, "192.0.2.8", MAC, "10.0.0.7");
+        assert_eq!(learned.segments.len(), 1, "networks");
+
+        let last = plan(&[(9, &["192.0.2.9"])]);
+        let other = Mac([2, 0, 0, 0, 0, 8]);
+        let network = last.network(Vni::new(9).unwrap()).unwrap();
+        learned.note(&last, network, SWEEP, (ip("192.0.2.9"), other), None);
+        let segment = &learned.segments[&network.vni];
+        assert_eq!(segment.stations.entries.keys().collect::<Vec<_>>(), [&other], "VTEPs");
     }
 }

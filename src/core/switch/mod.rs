@@ -24,6 +24,8 @@ mod learn;
 mod limit;
 mod neighbour;
 mod router;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 

@@ -1,0 +1,85 @@
+//! Values of options, parsed into the types that the API uses, so that a slip
+//! of the pen is a usage error that says how to write it.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::wire::vxlan::Vni;
+
+/// `10.1.0.0/24`.
+pub(super) fn subnet(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| {
+        "not a subnet: write an address and a prefix length, 10.1.0.0/24 or fd00:1::/64".into()
+    })
+}
+
+/// `10.1.0.2`.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| {
+        "not an IP address: write it without a prefix length, 10.1.0.2 or fd00:1::2".into()
+    })
+}
+
+/// A number of 24 bits.
+pub(super) fn vni(text: &str) -> Result<Vni, String> {
+    let number: u32 =
+        text.parse().map_err(|_| format!("not a VNI: write a number from 1 to {}", Vni::MAX))?;
+    Vni::try_from(number)
+}
+
+/// `KEY=VALUE`, or `KEY` alone with an empty value, as Docker reads it.
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        return Err("no key: write KEY=VALUE".into());
+    }
+    Ok((key.into(), value.into()))
+}
+
+/// A name under /run/netns, or a path, made absolute because the daemon works
+/// in another directory than the caller.
+pub(super) fn netns(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("no name: write the name of a namespace, or a path with a slash".into());
+    }
+    if !text.contains('/') {
+        return Ok(text.into());
+    }
+    let path = std::path::absolute(text).map_err(|e| e.to_string())?;
+    if path.starts_with("/proc/self") || path.starts_with("/proc/thread-self") {
+        return Err("/proc/self is the daemon itself there: name the process with --pid".into());
+    }
+    path.into_os_string().into_string().map_err(|_| "the path is not UTF-8".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_explained() {
+        assert!(subnet("10.1.0.0").unwrap_err().contains("prefix length"));
+        assert!(subnet("10.1.0.0/33").is_err());
+        assert!(address("10.1.0.2/24").unwrap_err().contains("without a prefix length"));
+        assert!(vni("16777216").unwrap_err().contains("24 bits"));
+        assert!(vni("-1").unwrap_err().contains("number"));
+        assert!(key_value("=x").is_err());
+    }
+
+    #[test]
+    fn a_key_may_stand_alone() {
+        assert_eq!(key_value("multicast").unwrap(), ("multicast".into(), String::new()));
+        assert_eq!(key_value("a=b=c").unwrap(), ("a".into(), "b=c".into()));
+    }
+
+    #[test]
+    fn names_stay_and_paths_become_absolute() {
+        assert_eq!(netns("box1").unwrap(), "box1");
+        assert_eq!(netns("/run/netns/box1").unwrap(), "/run/netns/box1");
+        let here = std::env::current_dir().unwrap().join("ns/box1");
+        assert_eq!(netns("./ns/box1").unwrap(), here.to_str().unwrap());
+        assert!(netns("").is_err());
+        assert!(netns("/proc/self/ns/net").unwrap_err().contains("--pid"));
+    }
+}
