@@ -51,7 +51,7 @@ pub struct Error {
 pub struct NetworkCreate {
     /// Letters, digits, `_`, `.` and `-`, the first a letter or digit; at most 63.
     pub name: String,
-    /// At most one IPv4 /24 of the default pool is taken if empty.
+    /// An IPv4 /24 of the default pool is taken if empty.
     pub subnets: Vec<IpNet>,
     /// The router's address in each subnet; the first of the subnet if not given.
     pub gateways: Vec<IpAddr>,
@@ -63,7 +63,8 @@ pub struct NetworkCreate {
     pub mtu: Option<u16>,
     /// Containers get no default route.
     pub internal: bool,
-    /// `multicast=true|false`.
+    /// `multicast=true|false` and Docker's `com.docker.network.driver.mtu`;
+    /// `encrypted` is refused unless false. An empty value means `true`.
     pub options: BTreeMap<String, String>,
     /// Free text for the user.
     pub labels: BTreeMap<String, String>,
@@ -193,10 +194,13 @@ pub struct Attach {
     /// The interface's name inside; `eth0` if not given.
     #[serde(default)]
     pub ifname: Option<String>,
-    /// At most one address for each subnet; the lowest free one if not given.
+    /// At most one address for each subnet. For each family (IPv4, IPv6) of
+    /// the network without one here, the lowest free one of its first subnet
+    /// that has room.
     #[serde(default)]
     pub ips: Vec<IpAddr>,
-    /// 02:42 and the address's last four bytes if not given.
+    /// 02:42 and the last four bytes of its first address (IPv4 before IPv6)
+    /// if not given.
     #[serde(default)]
     pub mac: Option<Mac>,
     /// Further names.
@@ -237,7 +241,7 @@ pub struct Endpoint {
     pub mac: Mac,
     /// Its addresses with the subnets' prefix lengths.
     pub addresses: Vec<IpNet>,
-    /// Its gateways, one for each subnet; empty on internal networks.
+    /// The gateway for each of its addresses; empty on internal networks.
     pub gateways: Vec<IpAddr>,
     /// Further names.
     pub aliases: Vec<String>,

@@ -3,7 +3,6 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`client`] | HTTP over the unix socket, typed, with errors as sentences |
 //! | [`output`] | tables and JSON on stdout, failures on stderr |
 //! | [`parse`] | values of options into the types that the API uses |
 //! | the others | the verb of that name |
@@ -12,9 +11,9 @@
 //! says what), 2 if the command line itself makes no sense.
 
 mod attach;
-mod client;
 mod completion;
 mod daemon;
+mod demo;
 mod detach;
 mod endpoint;
 mod log;
@@ -31,7 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api;
-use client::Client;
+use crate::client::Client;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,6 +74,7 @@ enum Verb {
     #[command(subcommand)]
     Vtep(vtep::Vtep),
     Status(status::Status),
+    Demo(demo::Demo),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -105,6 +105,7 @@ impl Cli {
             Verb::Endpoint(verb) => verb.run(&client()?),
             Verb::Vtep(verb) => verb.run(&client()?),
             Verb::Status(verb) => verb.run(&client()?),
+            Verb::Demo(verb) => verb.run(),
             Verb::Completion(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),
         }

@@ -7,6 +7,7 @@
 //! whatever fails leaves nothing behind. A crash in between leaves at most a
 //! record without an interface, which the next start releases.
 
+use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -33,6 +34,9 @@ pub struct Attachment {
     pub ifname: String,
     /// How its TAP was made, and must be opened again.
     pub kind: Kind,
+    /// Why the TAP is not all that it could be.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// An interface as it was made.
@@ -108,7 +112,8 @@ impl Control {
             Mode::Off => Kind::Plain,
         };
         let sandbox = request.sandbox.clone();
-        let attachment = Attachment { sandbox, identity, ifname: ifname.clone(), kind };
+        let attachment =
+            Attachment { sandbox, identity, ifname: ifname.clone(), kind, reason: None };
         state.attachments.insert(endpoint.id.clone(), attachment);
         let of_host = matches!(request.sandbox, Sandbox::Tap(_));
         let mtu = state.tables.mtu(&network);
@@ -150,6 +155,7 @@ impl Control {
             ));
         };
         attachment.kind = made.tap.kind();
+        attachment.reason = made.reason;
         let record = (&endpoint.id, attachment.clone());
         self.store.commit(|c| {
             c.put(store::ENDPOINTS, key, endpoint)?;
@@ -159,7 +165,6 @@ impl Control {
             self.forget_stored(&endpoint.id);
             return Err(failed(format!("cannot keep the TAP {}", record.1.ifname))(e));
         }
-        state.tap_reason = made.reason.or(state.tap_reason.take());
         let port = state.tables.free_port();
         self.dataplane.add_port(port, made.tap);
         state.tables.bind(&endpoint.id, port);
@@ -233,7 +238,9 @@ impl Control {
         self.publish(&mut self.lock());
     }
 
-    fn take_up(&self, endpoint: &Endpoint, attachment: Option<&Attachment>, mtu: u16) {
+    /// Opens an endpoint's TAP and gives it to the data plane, or releases the
+    /// endpoint where that cannot be. The plan is published by the caller.
+    pub(super) fn take_up(&self, endpoint: &Endpoint, attachment: Option<&Attachment>, mtu: u16) {
         let opened = match attachment {
             Some(attachment) => reopen(attachment, endpoint, mtu),
             None => Err(Error::Failed("nothing is known of its interface".to_owned())),
@@ -241,7 +248,9 @@ impl Control {
         match opened {
             Ok(Made { tap, reason }) => {
                 let mut state = self.lock();
-                state.tap_reason = reason.or(state.tap_reason.take());
+                if let Some(attachment) = state.attachments.get_mut(&endpoint.id) {
+                    attachment.reason = reason.or(attachment.reason.take());
+                }
                 let port = state.tables.free_port();
                 self.dataplane.add_port(port, tap);
                 state.tables.bind(&endpoint.id, port);
@@ -284,17 +293,17 @@ fn reopen(attachment: &Attachment, endpoint: &Endpoint, mtu: u16) -> Result<Made
             netlink.set_mtu(&link, mtu)?;
         }
         let (tap, reason) = reopen_tap(&attachment.ifname, attachment.kind)
-            .map_err(failed(format!("cannot open its TAP {}", attachment.ifname)))?;
+            .map_err(|e| Error::Failed(e.to_string()))?;
         Ok(Made { tap, reason })
     })
 }
 
 /// A daemon that was just killed may hold its descriptors for a moment yet.
-fn reopen_tap(ifname: &str, kind: Kind) -> std::io::Result<(Tap, Option<String>)> {
+fn reopen_tap(ifname: &str, kind: Kind) -> io::Result<(Tap, Option<String>)> {
     let until = Instant::now() + Duration::from_secs(1);
     loop {
         match Tap::open(ifname, kind) {
-            Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => {
+            Err(e) if e.kind() == ErrorKind::ResourceBusy && Instant::now() < until => {
                 thread::sleep(Duration::from_millis(5));
             }
             opened => return opened,
@@ -324,16 +333,12 @@ fn open_tap(ifname: &str, offload: Mode) -> Result<Made, Error> {
         Mode::Off => None,
         Mode::Auto => match Tap::open(ifname, Kind::Fast) {
             Ok((tap, reason)) => return Ok(Made { tap, reason }),
-            Err(e) => {
-                Some(format!("TAPs work without offloads, because the kernel refused them: {e}"))
-            }
+            Err(e) => Some(e.to_string()),
         },
     };
     match Tap::open(ifname, Kind::Plain) {
         Ok((tap, reason)) => Ok(Made { tap, reason: refused.or(reason) }),
-        Err(e) => Err(failed(format!(
-            "cannot make the TAP {ifname}; see whether /dev/net/tun exists and the daemon has CAP_NET_ADMIN"
-        ))(e)),
+        Err(e) => Err(Error::Failed(e.to_string())),
     }
 }
 

@@ -75,8 +75,8 @@ impl Settings {
         let text = std::fs::read_to_string(path)
             .map_err(failed(format!("cannot read the configuration file {}", path.display())))?;
         toml::from_str(&text).map_err(|e| {
-            let line =
-                e.span().map_or(1, |s| text[..s.start.min(text.len())].lines().count().max(1));
+            let before = e.span().and_then(|s| text.get(..s.start)).unwrap_or_default();
+            let line = 1 + before.matches('\n').count();
             Error::invalid(format!("{}, line {line}: {}", path.display(), e.message().trim_end()))
         })
     }

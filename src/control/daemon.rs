@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use nix::sys::utsname::uname;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::MissedTickBehavior;
@@ -42,13 +43,11 @@ async fn live(options: Options) -> Result<(), Error> {
     // Signals first: one that comes while we start must still end us cleanly.
     let mut terminate = signal(SignalKind::terminate()).map_err(failed("cannot hear SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("cannot hear SIGINT"))?;
-    let started = tokio::task::spawn_blocking({
-        let options = options.clone();
-        move || start(options)
-    });
-    let (control, events) = started.await.map_err(failed("the daemon's start broke off"))??;
-    let control = Arc::new(control);
+    let store = Store::open(&options.data_dir)?;
+    // Bound before the rest is ready: clients wait in its queue meanwhile.
     let socket = Socket::bind(&options.socket)?;
+    let (control, events) = start(options, store)?;
+    let control = Arc::new(control);
     tokio::spawn(watch(control.clone(), events));
 
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
@@ -56,7 +55,7 @@ async fn live(options: Options) -> Result<(), Error> {
         // A dropped sender ends the server as well.
         let _ = end.await;
     }));
-    ready(&control, &options);
+    ready(&control)?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -71,11 +70,9 @@ async fn live(options: Options) -> Result<(), Error> {
     }
 }
 
-/// Everything up to the API: the lock on the state, the underlay, the data
-/// plane, and the endpoints that were there before.
-fn start(options: Options) -> Result<(Control, Receiver<Event>), Error> {
-    let store = Store::open(&options.data_dir)?;
-    store.node(new_id()?)?;
+/// Everything up to the API: the underlay, the data plane, and the endpoints
+/// that were there before. Blocks, which keeps nobody waiting yet.
+fn start(options: Options, store: Store) -> Result<(Control, Receiver<Event>), Error> {
     let own = Namespace::own()?;
     let underlay =
         own.run(|| underlay::discover(&Netlink::open()?, options.advertise.as_deref()))?;
@@ -89,15 +86,15 @@ fn start(options: Options) -> Result<(Control, Receiver<Event>), Error> {
         vtep: underlay.vtep,
         port: options.data_port,
         no_udp_gso: match options.udp_gso {
-            Mode::Auto => None,
+            Mode::Auto => uname()
+                .ok()
+                .and_then(|kernel| dataplane::gso_distrust(&kernel.release().to_string_lossy())),
             Mode::Off => Some("switched off by --udp-gso off".to_owned()),
         },
         seed,
     };
-    let (dataplane, events) = Dataplane::start(config, plan.clone()).map_err(failed(format!(
-        "cannot start VXLAN on {} port {}; see whether another program or a kernel vxlan device has the port",
-        underlay.vtep, options.data_port
-    )))?;
+    let (dataplane, events) =
+        Dataplane::start(config, plan.clone()).map_err(|e| Error::Failed(e.to_string()))?;
     let control = Control::new(options, underlay, own, store, dataplane, plan, tables)?;
     control.restore();
     Ok((control, events))
@@ -126,19 +123,22 @@ async fn watch(control: Arc<Control>, mut events: Receiver<Event>) {
     }
 }
 
-fn ready(control: &Control, options: &Options) {
+fn ready(control: &Control) -> Result<(), Error> {
     let status = control.status();
+    let id = control.store.node(new_id()?)?;
     tracing::info!(
         node = status.name,
+        id = id.short(),
         vtep = %status.underlay.vtep,
         port = status.underlay.port,
         mtu = status.underlay.mtu,
         networks = status.networks,
         endpoints = status.endpoints,
-        socket = %options.socket.display(),
+        socket = %control.options.socket.display(),
         "ready"
     );
     notify("READY=1");
+    Ok(())
 }
 
 /// Tells the service manager, where one asked to be told: sd_notify(3).

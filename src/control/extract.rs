@@ -48,7 +48,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, state: &S) -> Result<Json<T>, Failure> {
         let body = Bytes::from_request(request, state).await.map_err(unread)?;
         serde_json::from_slice(&body).map(Json).map_err(|e| {
-            let what = if e.is_data() { "not as this path needs it" } else { "no JSON" };
+            let what = if e.is_data() { "not what this path takes" } else { "no JSON" };
             Failure(StatusCode::BAD_REQUEST, format!("the request's body is {what}: {e}"))
         })
     }

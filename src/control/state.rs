@@ -44,8 +44,6 @@ pub(super) struct State {
     pub(super) tables: Tables,
     /// Where the interfaces of this host's endpoints are.
     pub(super) attachments: BTreeMap<Id, Attachment>,
-    /// Why TAPs are not all that they could be.
-    pub(super) tap_reason: Option<String>,
     /// Endpoints that were released because their sandbox was gone.
     pub(super) released: u64,
 }
@@ -74,7 +72,7 @@ impl Control {
             store.all(store::VTEPS)?.into_iter().map(keyed),
         );
         let attachments = store.all(store::ATTACHMENTS)?.into_iter().map(|(_, r)| r).collect();
-        let state = State { tables, attachments, tap_reason: None, released: 0 };
+        let state = State { tables, attachments, released: 0 };
         let started = Instant::now();
         let state = Mutex::new(state);
         Ok(Control { options, underlay, own, started, store, dataplane, plan, state })

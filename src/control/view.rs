@@ -107,8 +107,8 @@ fn kind(kind: Kind) -> &'static str {
 pub(super) fn status(control: &Control, state: &State) -> api::Status {
     let counters = control.dataplane.counters();
     let mut named: BTreeMap<String, u64> =
-        counters.traffic().into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
-    named.insert("endpoints-released".to_owned(), state.released);
+        counters.traffic().iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+    named.insert("endpoints_released".to_owned(), state.released);
     let drops = Reason::ALL.iter().map(|r| (r, counters.drops(*r))).filter(|(_, n)| *n > 0);
     let endpoints = state.tables.endpoints().filter(|e| e.holder == Holder::Here).count();
     api::Status {
@@ -141,17 +141,17 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
 
 fn offload(control: &Control, state: &State) -> Vec<api::OffloadState> {
     let off = control.options.offload == Mode::Off;
-    let plain = state.attachments.values().any(|a| a.kind == Kind::Plain);
-    let tap = api::OffloadState {
-        name: "tap".to_owned(),
-        active: !off && !plain,
-        reason: match &state.tap_reason {
-            _ if off => "switched off by --offload off".to_owned(),
-            Some(reason) => reason.clone(),
-            None if plain => "some TAPs were made without offloads; attach them anew".to_owned(),
-            None => String::new(),
-        },
+    let plain = state.attachments.values().find(|a| a.kind == Kind::Plain);
+    let lacking = state.attachments.values().find_map(|a| a.reason.clone());
+    let reason = match plain {
+        _ if off => "switched off by --offload off".to_owned(),
+        Some(plain) => plain.reason.clone().unwrap_or_else(|| {
+            "some TAPs were made with --offload off; attach them anew".to_owned()
+        }),
+        None => lacking.unwrap_or_default(),
     };
+    let active = !off && plain.is_none();
+    let tap = api::OffloadState { name: "tap".to_owned(), active, reason };
     let udp = control.dataplane.offload().into_iter().map(|o| api::OffloadState {
         name: o.name.to_owned(),
         active: o.active,

@@ -209,3 +209,126 @@ impl Network {
 pub fn router_mac(subnets: &[Subnet]) -> Mac {
     subnets.first().map_or(Mac([0x02, 0x42, 0, 0, 0, 1]), |s| Mac::for_ip(s.gateway))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn mac(last: u8) -> Mac {
+        Mac([2, 0, 0, 0, 0, last])
+    }
+
+    fn vni(n: u32) -> Vni {
+        Vni::new(n).unwrap()
+    }
+
+    fn port(id: u32, last: u8, address: &str) -> Port {
+        Port { id: PortId(id), mac: mac(last), addresses: vec![ip(address)] }
+    }
+
+    fn remote(last: u8, address: &str, vtep: &str) -> Remote {
+        Remote { mac: mac(last), addresses: vec![ip(address)], vtep: ip(vtep) }
+    }
+
+    fn subnet(net: &str, gateway: &str) -> Subnet {
+        Subnet { net: net.parse().unwrap(), gateway: ip(gateway) }
+    }
+
+    fn spec() -> Spec {
+        Spec {
+            mtu: 1450,
+            subnets: vec![
+                subnet("10.0.0.0/24", "10.0.0.254"),
+                subnet("fd00::/64", "fd00::1"),
+                subnet("10.0.1.0/24", "10.0.1.1"),
+            ],
+            multicast: false,
+            ports: vec![port(5, 1, "10.0.0.1"), port(2, 2, "fd00::2")],
+            remotes: vec![
+                remote(3, "10.0.0.3", "192.0.2.3"),
+                remote(4, "fd00::4", "192.0.2.2"),
+                remote(5, "10.0.0.5", "192.0.2.3"),
+            ],
+            foreign: ["192.0.2.9", "2001:db8::1", "192.0.2.8", "192.0.2.9"].map(ip).to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_network_finds_its_endpoints() {
+        let network = Network::new(1, vni(7), spec());
+        for (last, address, target) in [
+            (1, "10.0.0.1", Target::Port(PortId(5))),
+            (2, "fd00::2", Target::Port(PortId(2))),
+            (3, "10.0.0.3", Target::Vtep(ip("192.0.2.3"))),
+            (4, "fd00::4", Target::Vtep(ip("192.0.2.2"))),
+        ] {
+            assert_eq!(network.lookup(mac(last)), Some(target));
+            assert_eq!(network.neighbour(ip(address)), Some(mac(last)));
+            assert_eq!(network.neighbour(mac(last).link_local().into()), Some(mac(last)));
+        }
+        assert_eq!(network.lookup(mac(77)), None);
+        assert_eq!(network.neighbour(ip("10.0.0.254")), None, "the router is no endpoint");
+    }
+
+    #[test]
+    fn the_local_endpoint_wins_then_the_first() {
+        let mut spec = spec();
+        spec.remotes.push(remote(1, "10.0.0.1", "192.0.2.4"));
+        spec.remotes.push(remote(3, "10.0.0.5", "192.0.2.4"));
+        let network = Network::new(1, vni(7), spec);
+        assert_eq!(network.lookup(mac(1)), Some(Target::Port(PortId(5))));
+        assert_eq!(network.lookup(mac(3)), Some(Target::Vtep(ip("192.0.2.3"))));
+        assert_eq!(network.neighbour(ip("10.0.0.5")), Some(mac(5)));
+    }
+
+    #[test]
+    fn vteps_are_in_order_and_once() {
+        let network = Network::new(1, vni(7), spec());
+        assert_eq!(network.members, ["192.0.2.2", "192.0.2.3"].map(ip));
+        assert_eq!(network.foreign, ["192.0.2.8", "192.0.2.9", "2001:db8::1"].map(ip));
+        for (vtep, accepted, foreign) in [
+            ("192.0.2.2", true, false),
+            ("192.0.2.9", true, true),
+            ("2001:db8::1", true, true),
+            ("192.0.2.4", false, false),
+        ] {
+            assert_eq!(network.accepts(ip(vtep)), accepted, "{vtep}");
+            assert_eq!(network.is_foreign(ip(vtep)), foreign, "{vtep}");
+        }
+    }
+
+    #[test]
+    fn the_router_has_an_address_in_each_subnet() {
+        let network = Network::new(1, vni(7), spec());
+        assert_eq!(network.router_mac.to_string(), "02:42:0a:00:00:fe");
+        for own in ["10.0.0.254", "10.0.1.1", "fd00::1", "fe80::42:aff:fe00:fe"] {
+            assert!(network.is_gateway(ip(own)), "{own}");
+        }
+        assert!(!network.is_gateway(ip("10.0.0.1")));
+        let gateway = |address| network.subnet_of(ip(address)).map(|subnet| subnet.gateway);
+        assert_eq!(gateway("10.0.1.77"), Some(ip("10.0.1.1")));
+        assert_eq!(gateway("fd00::77"), Some(ip("fd00::1")));
+        assert_eq!(gateway("10.0.2.1"), None);
+        assert!(router_mac(&[]).is_unicast());
+    }
+
+    #[test]
+    fn a_plan_finds_networks_and_ports() {
+        let other = Spec { ports: vec![port(9, 1, "10.0.0.1")], ..Spec::default() };
+        let networks = [(7, spec()), (8, other)].map(|(n, s)| Arc::new(Network::new(1, vni(n), s)));
+        let plan = Plan::new(1, ip("192.0.2.1"), networks);
+        assert_eq!(plan.network(vni(8)).unwrap().vni, vni(8));
+        assert!(plan.network(vni(9)).is_none());
+        for (id, n, last) in [(5, 7, 1), (2, 7, 2), (9, 8, 1)] {
+            let (network, port) = plan.port(PortId(id)).unwrap();
+            assert_eq!((network.vni, port.id, port.mac), (vni(n), PortId(id), mac(last)));
+        }
+        for gone in [0, 6, 10, u32::MAX] {
+            assert!(plan.port(PortId(gone)).is_none(), "{gone}");
+        }
+    }
+}

@@ -3,19 +3,50 @@
 //!
 //! The control side starts it ([`Dataplane::start`]), publishes plans into the
 //! shared [`ArcSwap`], sends commands down and hears events.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | [`tap`] | TAP devices, fast and plain |
+//! | udp | the underlay's sockets and their options |
+//! | mmsg | recvmmsg with UDP_GRO, sendmmsg with UDP_SEGMENT |
+//! | worker | the thread: epoll, turns, commands and events |
+//! | fabric | the way of a batch, from either side to either side |
+//! | outbox | frames on their way out: memory, queue, segmentation |
+//! | sender, paths | what the kernel refuses to send, and for how long that is remembered |
+//! | ports, joiner | frames on their way into TAPs: coalescing, completion, fallbacks |
+//! | [`counters`] | what went through, and what was dropped |
 
 pub mod counters;
+mod fabric;
+mod joiner;
+mod mmsg;
+mod outbox;
+mod paths;
+mod ports;
+mod sender;
 pub mod tap;
+mod udp;
+mod worker;
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
+use crossbeam::channel;
+use crossbeam::utils::CachePadded;
+use socket2::Socket;
+use tokio::sync::mpsc;
 
 use crate::core::plan::{Plan, PortId};
-use counters::Counters;
+use counters::{Counters, Snapshot};
+use fabric::Fabric;
+use paths::Report;
+use sender::Sender;
 use tap::Tap;
+use udp::Underlay;
+use worker::{Command, Worker};
 
 /// How to run the data plane.
 #[derive(Clone, Debug)]
@@ -49,40 +80,135 @@ pub struct OffloadState {
     pub reason: String,
 }
 
+/// Commands that may wait for the worker before the control side does.
+const COMMANDS: usize = 64;
+/// Events that may wait for the control side before they are lost.
+const EVENTS: usize = 4096;
+
 /// The running data plane. Dropping it stops the worker.
 #[derive(Debug)]
 pub struct Dataplane {
-    counters: Counters,
+    commands: channel::Sender<Command>,
+    waker: mio::Waker,
+    thread: Option<JoinHandle<()>>,
+    counters: Arc<CachePadded<Counters>>,
+    receiver: Arc<Socket>,
+    no_gso: Option<String>,
+    gso_refused: Report,
+    no_gro: Option<String>,
 }
 
 impl Dataplane {
     /// Binds the underlay sockets and starts the worker. Events arrive at the
     /// receiver; it is bounded, and the worker never waits for it.
+    ///
+    /// # Errors
+    /// A sentence, if the port is taken, the address is not this host's, or the
+    /// system is out of descriptors or threads.
     pub fn start(
         config: Config,
         plan: Arc<ArcSwap<Plan>>,
-    ) -> io::Result<(Dataplane, tokio::sync::mpsc::Receiver<Event>)> {
-        let _ = (config, plan);
-        Ok((Dataplane { counters: Counters::default() }, tokio::sync::mpsc::channel(1).1))
+    ) -> io::Result<(Dataplane, mpsc::Receiver<Event>)> {
+        let Underlay { receiver, senders, no_gro } = Underlay::bind(&config)?;
+        let receiver = Arc::new(receiver);
+        let counters = Arc::new(CachePadded::new(Counters::default()));
+        let gso_refused = Report::default();
+        let poll = mio::Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), worker::COMMANDS)?;
+        let (commands, orders) = channel::bounded(COMMANDS);
+        let (events, heard) = mpsc::channel(EVENTS);
+
+        let sender = Sender::new(senders, &config, gso_refused.clone(), counters.clone());
+        let fabric = Fabric::new(sender, counters.clone(), config.seed);
+        let worker = Worker::new(fabric, receiver.clone(), plan, poll, orders, events)?;
+        let thread =
+            thread::Builder::new().name("vxmesh-worker".into()).spawn(move || worker.run())?;
+        let dataplane = Dataplane {
+            commands,
+            waker,
+            thread: Some(thread),
+            counters,
+            receiver,
+            no_gso: config.no_udp_gso,
+            gso_refused,
+            no_gro,
+        };
+        Ok((dataplane, heard))
     }
 
-    /// Hands a TAP to the worker.
+    /// Hands a TAP to the worker. If it cannot serve it, [`Event::PortGone`] says so.
     pub fn add_port(&self, id: PortId, tap: Tap) {
-        let _ = (id, tap);
+        self.command(Command::Add(id, tap));
     }
 
     /// Takes a TAP from the worker; when this returns its descriptor is closed.
     pub fn remove_port(&self, id: PortId) {
-        let _ = id;
+        let (done, closed) = channel::bounded(1);
+        self.command(Command::Remove(id, done));
+        // An error means that the worker has ended, and closed all.
+        let _ = closed.recv();
     }
 
     /// What went through so far.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Snapshot {
+        self.counters.snapshot(udp::overflow(&self.receiver))
     }
 
     /// The underlay's fast paths.
     pub fn offload(&self) -> Vec<OffloadState> {
-        Vec::new()
+        let refused = self.gso_refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let state = |name, never: Option<&String>, reason: Option<String>| OffloadState {
+            name,
+            active: never.is_none(),
+            reason: reason.or(never.cloned()).unwrap_or_default(),
+        };
+        vec![
+            state("udp-gso", self.no_gso.as_ref(), refused),
+            state("udp-gro", self.no_gro.as_ref(), None),
+        ]
+    }
+
+    fn command(&self, command: Command) {
+        // Both fail only if the worker has ended; then there is nothing to do.
+        let _ = self.commands.send(command);
+        let _ = self.waker.wake();
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        self.command(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the worker has been reported where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Why UDP_SEGMENT should not be used on a kernel of this release (as
+/// `uname -r` prints it): 7.0 to 7.1.4 corrupt segmented datagrams.
+pub fn gso_distrust(release: &str) -> Option<String> {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse::<u32>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    let version = (next(), next(), next());
+    ((7, 0, 0)..=(7, 1, 4)).contains(&version).then(|| {
+        format!("Linux {release} corrupts datagrams that it segments; 7.1.5 has the correction")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_bad_kernels_are_distrusted() {
+        for bad in ["7.0", "7.0.0-rc1", "7.0.12-1-amd64", "7.1.4"] {
+            assert!(gso_distrust(bad).is_some(), "{bad}");
+        }
+        for good in ["6.18.44-fc-v657", "7.1.5", "7.10.2", "5.10.0", "unknown", ""] {
+            assert_eq!(gso_distrust(good), None, "{good}");
+        }
     }
 }

@@ -29,6 +29,15 @@ pub fn fold(mut sum: u64) -> u16 {
     sum as u16
 }
 
+/// The checksum field for what sums up to `sum`. It is never 0, which means "no
+/// checksum" to UDP (RFC 768); in one's complement 0xffff is the same number.
+pub fn finish(sum: u64) -> u16 {
+    match !fold(sum) {
+        0 => 0xffff,
+        checksum => checksum,
+    }
+}
+
 /// The checksum field after one 16-bit word that it covers changed from `old`
 /// to `new` (RFC 1624, equation 3).
 pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
@@ -62,6 +71,12 @@ mod tests {
     #[test]
     fn rfc_1071s_example() {
         assert_eq!(fold(sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), 0xddf2);
+    }
+
+    #[test]
+    fn a_finished_checksum_is_never_zero() {
+        assert_eq!(finish(0xffff), 0xffff);
+        assert_eq!(finish(0x1_2344), !0x2345);
     }
 
     proptest! {

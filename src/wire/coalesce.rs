@@ -1,1 +1,412 @@
-//! Neighbouring frames of a flow joined into a super-frame.
+//! Neighbouring frames of a flow joined into a super-frame: what Linux calls
+//! GRO, for the frames inside the tunnel.
+//!
+//! Only the first frame's headers are kept, so frames are joined only if a
+//! receiver can tell the super-frame from its parts by nothing but the count:
+//! all header bytes must be equal but for lengths, checksums, and what advances
+//! from segment to segment. A super-frame's checksum is partial and no longer
+//! verified by anyone, therefore each part's is verified here.
+
+use super::frame::{Net, View};
+use super::partial;
+use super::vnet::{Kind, Offload};
+use super::{checksum, get16, put16};
+
+/// The most frames that are joined into one, as many as Linux segments for UDP.
+pub const MAX_SEGMENTS: usize = 64;
+
+/// The longest super-frame, in bytes of IP packet.
+const MAX_PACKET: usize = 65_535;
+/// IPv6 without extension headers, and full TCP options.
+const MAX_HEADERS: usize = View::L3 + 40 + 60;
+
+const FIN: u8 = 0x01;
+const PSH: u8 = 0x08;
+const ACK: u8 = 0x10;
+const ECE: u8 = 0x40;
+
+/// What became of a frame offered to [`Joined::append`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Append {
+    /// Joined; the next one may follow.
+    Joined,
+    /// Joined, and nothing can follow it.
+    Last,
+    /// Not joined. To keep the flow in order, what was joined must be written
+    /// before this frame.
+    No,
+}
+
+/// Frames joined so far. The frames themselves stay with the caller, who
+/// writes the first one up to its [`View::end`] and then the payloads
+/// (`payload..end`) of the others, in the order in which they were appended.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    view: View,
+    first: Segment,
+    /// Payload bytes of each segment but the last.
+    size: usize,
+    /// Where the packet ends, with all payloads.
+    end: usize,
+    segments: usize,
+    /// Flags that only the last segment may have.
+    flags: u8,
+    closed: bool,
+}
+
+impl Joined {
+    /// Starts with a frame that others may be appended to: unfragmented TCP
+    /// data without flags that end a train, or UDP with a checksum, in IP
+    /// without options or extension headers, all checksums correct. `None` for
+    /// all else, which goes on alone. `view` must be of this `frame`.
+    pub fn start(frame: &[u8], view: &View) -> Option<Joined> {
+        let first = Segment::read(frame, view)?;
+        if first.flags != 0 || !correct(frame, view) {
+            return None;
+        }
+        Some(Joined {
+            view: *view,
+            first,
+            size: view.end - view.payload,
+            end: view.end,
+            segments: 1,
+            flags: 0,
+            closed: false,
+        })
+    }
+
+    /// Appends the frame if it continues the train. `view` must be of this `frame`.
+    pub fn append(&mut self, frame: &[u8], view: &View) -> Append {
+        let Some(next) = Segment::read(frame, view) else { return Append::No };
+        let len = view.end - view.payload;
+        let fits = !self.closed && len <= self.size && self.end + len <= View::L3 + MAX_PACKET;
+        if !fits || !self.continues(&next) || !correct(frame, view) {
+            return Append::No;
+        }
+        self.end += len;
+        self.segments += 1;
+        self.flags = next.flags;
+        self.closed = len < self.size || next.flags != 0 || self.segments == MAX_SEGMENTS;
+        if self.closed { Append::Last } else { Append::Joined }
+    }
+
+    /// Rewrites the headers of the frame that it started with for all that was
+    /// joined, and returns what remains to be done to the super-frame. A frame
+    /// that stayed alone is left untouched.
+    pub fn finish(self, first_frame: &mut [u8]) -> Offload {
+        if self.segments == 1 {
+            return Offload::NONE;
+        }
+        let view = &self.view;
+        view.put_end(first_frame, self.end);
+        if self.first.kind == Kind::Tcp {
+            first_frame[view.l4 + 13] |= self.flags;
+        }
+        let pseudo = partial::pseudo_header(first_frame, view, self.end);
+        put16(first_frame, view.l4 + self.first.kind.checksum_offset(), pseudo);
+        Offload::super_frame(self.first.kind, self.size as u16, view)
+    }
+
+    fn continues(&self, next: &Segment) -> bool {
+        let joined = (self.end - self.view.payload) as u32;
+        next.constant == self.first.constant
+            && next.sequence == self.first.sequence.map(|s| s.wrapping_add(joined))
+            && self.id_follows(next.id)
+    }
+
+    /// Identifications count up, or stand still where they mean nothing
+    /// (RFC 6864: with DF set). IPv6 has none.
+    fn id_follows(&self, id: Option<u16>) -> bool {
+        let (Some(first), Some(id)) = (self.first.id, id) else { return true };
+        let dont_fragment = self.first.constant[View::L3 + 6] & 0x40 != 0;
+        let step = usize::from(id.wrapping_sub(first));
+        step == self.segments || (dont_fragment && step == 0)
+    }
+}
+
+/// The headers of one candidate, taken apart.
+#[derive(Clone, Debug)]
+struct Segment {
+    kind: Kind,
+    /// The headers with zeros where those of neighbours may differ, and behind them.
+    constant: [u8; MAX_HEADERS],
+    /// IPv4 identification.
+    id: Option<u16>,
+    /// TCP sequence number.
+    sequence: Option<u32>,
+    /// FIN and PSH.
+    flags: u8,
+}
+
+impl Segment {
+    /// `None` if the frame is of a kind that is never joined.
+    fn read(frame: &[u8], view: &View) -> Option<Segment> {
+        let kind = Kind::of(view)?;
+        let ip_len = if view.net == Net::V4 { 20 } else { 40 };
+        if view.l4 != View::L3 + ip_len || view.payload == view.end {
+            return None;
+        }
+        let mut constant = [0; MAX_HEADERS];
+        constant[..view.payload].copy_from_slice(&frame[..view.payload]);
+        let (network, transport) = constant.split_at_mut(view.l4);
+        let id = take_network(&mut network[View::L3..], view.net);
+        let (sequence, flags) = match kind {
+            Kind::Tcp => take_tcp(transport)?,
+            Kind::Udp => take_udp(transport, view.end - view.l4)?,
+        };
+        Some(Segment { kind, constant, id, sequence, flags })
+    }
+}
+
+/// Clears lengths, identification and checksum of an IP header.
+fn take_network(ip: &mut [u8], net: Net) -> Option<u16> {
+    if net == Net::V6 {
+        put16(ip, 4, 0);
+        return None;
+    }
+    let id = get16(ip, 4);
+    ip[2..6].fill(0);
+    put16(ip, 10, 0);
+    Some(id)
+}
+
+/// Clears sequence number, FIN, PSH and checksum. `None` for segments that are
+/// more, or less, than the next bytes of a stream. CWR is among them: RFC 3168
+/// and AccECN read a train with it differently.
+fn take_tcp(tcp: &mut [u8]) -> Option<(Option<u32>, u8)> {
+    let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+    let flags = tcp[13];
+    if flags & ACK == 0 || flags & !(ACK | ECE | PSH | FIN) != 0 {
+        return None;
+    }
+    tcp[4..8].fill(0);
+    tcp[13] = flags & !(PSH | FIN);
+    put16(tcp, 16, 0);
+    Some((Some(sequence), flags & (PSH | FIN)))
+}
+
+/// Clears length and checksum. `None` if there is no checksum, or the length
+/// is not the packet's.
+fn take_udp(udp: &mut [u8], len: usize) -> Option<(Option<u32>, u8)> {
+    if usize::from(get16(udp, 4)) != len || get16(udp, 6) == 0 {
+        return None;
+    }
+    udp[4..8].fill(0);
+    Some((None, 0))
+}
+
+/// Whether the checksums of the IPv4 header and of the transport are right.
+fn correct(frame: &[u8], view: &View) -> bool {
+    let header = &frame[View::L3..view.l4];
+    (view.net == Net::V6 || checksum::fold(checksum::sum(header)) == 0xffff)
+        && partial::is_complete(frame, view)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Packet, Sum, flag};
+    use super::*;
+
+    type Change = (&'static str, fn(&mut Packet));
+
+    fn start(packet: &Packet) -> Option<Joined> {
+        let frame = packet.build(Sum::Complete);
+        Joined::start(&frame, &View::parse(&frame).unwrap())
+    }
+
+    fn append(joined: &mut Joined, packet: &Packet) -> Append {
+        let frame = packet.build(Sum::Complete);
+        joined.append(&frame, &View::parse(&frame).unwrap())
+    }
+
+    /// The segment after `packet`.
+    fn next(packet: &Packet) -> Packet {
+        let len = if packet.udp { 0 } else { packet.payload.len() as u32 };
+        Packet {
+            id: packet.id.wrapping_add(1),
+            sequence: packet.sequence.wrapping_add(len),
+            ..packet.clone()
+        }
+    }
+
+    /// One with every field that matters, of each kind.
+    fn kinds() -> [Packet; 4] {
+        let options = vec![1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+        let tcp = Packet { options, tos: 2, ..Packet::tcp(&[7; 100]) };
+        let udp = Packet::udp(&[7; 100]);
+        [Packet { v6: true, ..tcp.clone() }, tcp, Packet { v6: true, ..udp.clone() }, udp]
+    }
+
+    #[test]
+    fn the_next_segment_is_joined() {
+        for packet in kinds() {
+            let mut joined = start(&packet).unwrap();
+            assert_eq!(append(&mut joined, &next(&packet)), Append::Joined, "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn one_frame_alone_stays_as_it_is() {
+        for packet in kinds() {
+            let mut frame = packet.build(Sum::Complete);
+            let joined = Joined::start(&frame, &View::parse(&frame).unwrap()).unwrap();
+            assert_eq!(joined.finish(&mut frame), Offload::NONE);
+            assert_eq!(frame, packet.build(Sum::Complete));
+        }
+    }
+
+    #[test]
+    fn any_other_difference_keeps_frames_apart() {
+        let changes: [Change; 8] = [
+            ("MAC", |p| p.mac += 1),
+            ("TOS", |p| p.tos ^= 1),
+            ("TTL", |p| p.ttl -= 1),
+            ("source port", |p| p.ports.0 += 1),
+            ("destination port", |p| p.ports.1 += 1),
+            ("longer", |p| p.payload.push(0)),
+            ("no payload", |p| p.payload.clear()),
+            ("transport", |p| p.udp = !p.udp),
+        ];
+        let of_tcp: [Change; 11] = [
+            ("gap", |p| p.sequence += 1),
+            ("repeated", |p| p.sequence -= 1),
+            ("acknowledgement", |p| p.ack += 1),
+            ("window", |p| p.window += 1),
+            ("option", |p| p.options[7] += 1),
+            ("options' length", |p| p.options.truncate(8)),
+            ("SYN", |p| p.flags |= flag::SYN),
+            ("RST", |p| p.flags |= flag::RST),
+            ("URG", |p| p.flags |= flag::URG),
+            ("ECE", |p| p.flags |= flag::ECE),
+            ("CWR", |p| p.flags |= flag::CWR),
+        ];
+        let of_v4: [Change; 3] = [
+            ("identification", |p| p.id += 1),
+            ("DF", |p| p.dont_fragment = false),
+            ("IPv4 options", |p| p.extras = 1),
+        ];
+        for packet in kinds() {
+            let apart = |(what, change): Change| {
+                let mut other = next(&packet);
+                change(&mut other);
+                let mut joined = start(&packet).unwrap();
+                assert_eq!(append(&mut joined, &other), Append::No, "{what}: {other:?}");
+                // And nothing was taken in on the way.
+                assert_eq!(append(&mut joined, &next(&packet)), Append::Joined, "{what}");
+            };
+            changes.into_iter().for_each(apart);
+            of_tcp.into_iter().filter(|_| !packet.udp).for_each(apart);
+            of_v4.into_iter().filter(|_| !packet.v6).for_each(apart);
+        }
+    }
+
+    #[test]
+    fn identifications_may_stand_still_with_df_only() {
+        for (dont_fragment, want) in [(true, Append::Joined), (false, Append::No)] {
+            let packet = Packet { dont_fragment, ..Packet::tcp(b"1234") };
+            let mut joined = start(&packet).unwrap();
+            let other = Packet { id: packet.id, ..next(&packet) };
+            assert_eq!(append(&mut joined, &other), want);
+        }
+    }
+
+    #[test]
+    fn what_a_receiver_would_refuse_is_not_joined() {
+        for packet in kinds() {
+            let good = packet.build(Sum::Complete);
+            let view = View::parse(&good).unwrap();
+            let following = next(&packet).build(Sum::Complete);
+            // The last payload byte, the transport's checksum, and that of IPv4.
+            let of_v4 = (!packet.v6).then_some(View::L3 + 10);
+            let places = [good.len() - 1, view.payload - 1].into_iter().chain(of_v4);
+            for at in places {
+                let mut bad = good.clone();
+                bad[at] ^= 0x40;
+                assert!(Joined::start(&bad, &View::parse(&bad).unwrap()).is_none(), "byte {at}");
+                let mut bad = following.clone();
+                bad[at] ^= 0x40;
+                let mut joined = start(&packet).unwrap();
+                assert_eq!(joined.append(&bad, &View::parse(&bad).unwrap()), Append::No);
+            }
+            for sum in [Sum::Partial, Sum::Zero] {
+                let bad = packet.build(sum);
+                assert!(Joined::start(&bad, &View::parse(&bad).unwrap()).is_none(), "{sum:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_ends_a_train_or_never_joins_does_not_start_one() {
+        use flag::{ACK, CWR, FIN, PSH, RST, SYN, URG};
+        for flags in
+            [0, SYN, ACK | SYN, ACK | FIN, ACK | PSH, ACK | RST, ACK | URG, ACK | CWR, RST, FIN]
+        {
+            assert!(start(&Packet { flags, ..Packet::tcp(b"x") }).is_none(), "flags {flags:#x}");
+        }
+        assert!(start(&Packet::tcp(b"")).is_none(), "no payload");
+        for v6 in [false, true] {
+            assert!(start(&Packet { v6, extras: 1, ..Packet::tcp(b"x") }).is_none(), "extras");
+        }
+        let mut fragment = Packet::tcp(b"x").build(Sum::Complete);
+        fragment[20] |= 0x20;
+        assert!(Joined::start(&fragment, &View::parse(&fragment).unwrap()).is_none());
+    }
+
+    #[test]
+    fn push_fin_and_a_short_one_end_the_train() {
+        let ends: [(u8, usize); 4] = [(flag::PSH, 100), (flag::FIN, 100), (0, 99), (flag::PSH, 1)];
+        for (flags, len) in ends {
+            let packet = Packet::tcp(&[7; 100]);
+            let last = Packet { flags: flag::ACK | flags, payload: vec![8; len], ..next(&packet) };
+            let mut frame = packet.build(Sum::Complete);
+            let view = View::parse(&frame).unwrap();
+            let mut joined = Joined::start(&frame, &view).unwrap();
+            assert_eq!(append(&mut joined, &last), Append::Last);
+            assert_eq!(append(&mut joined, &next(&last)), Append::No);
+            assert_eq!(joined.finish(&mut frame), Offload::super_frame(Kind::Tcp, 100, &view));
+            let whole = Packet {
+                payload: [&packet.payload[..], &last.payload].concat(),
+                flags: last.flags,
+                ..packet
+            };
+            assert_eq!(frame[..view.payload], whole.build(Sum::Partial)[..view.payload]);
+        }
+    }
+
+    #[test]
+    fn trains_are_of_64_segments_and_65535_bytes_at_most() {
+        for (v6, len, most) in
+            [(false, 1_000, 64), (true, 1, 64), (false, 1_460, 44), (true, 1_440, 45)]
+        {
+            let mut packet = Packet { v6, ..Packet::tcp(&vec![7; len]) };
+            let mut frame = packet.build(Sum::Complete);
+            let view = View::parse(&frame).unwrap();
+            let mut joined = Joined::start(&frame, &view).unwrap();
+            let mut count = 1;
+            loop {
+                packet = next(&packet);
+                let result = append(&mut joined, &packet);
+                count += usize::from(result != Append::No);
+                if result != Append::Joined {
+                    break;
+                }
+            }
+            assert_eq!(count, most, "{len} bytes each");
+            joined.finish(&mut frame);
+            frame.resize(view.payload + count * len, 0);
+            assert_eq!(View::parse(&frame).unwrap().end, frame.len());
+        }
+    }
+
+    /// Ethernet padding of short frames is not payload.
+    #[test]
+    fn padding_is_left_out() {
+        let packet = Packet { padding: 6, ..Packet::tcp(b"1234") };
+        let mut frame = packet.build(Sum::Complete);
+        let view = View::parse(&frame).unwrap();
+        let mut joined = Joined::start(&frame, &view).unwrap();
+        assert_eq!(append(&mut joined, &next(&packet)), Append::Joined);
+        joined.finish(&mut frame);
+        assert_eq!(get16(&frame, 16), 20 + 20 + 8);
+    }
+}

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::mac::Mac;
+use super::{checksum, get16, put16};
 
 /// EtherType of IPv4.
 pub const IPV4: u16 = 0x0800;
@@ -137,6 +138,25 @@ impl View {
         }
     }
 
+    /// Writes the length fields (IPv4 with its header checksum, or IPv6, and
+    /// UDP) for a packet that ends at `end` instead. `headers` are the frame's
+    /// bytes at least up to its payload; `end` must be within what IP can express.
+    pub fn put_end(&self, headers: &mut [u8], end: usize) {
+        let ip = &mut headers[View::L3..];
+        match self.net {
+            Net::V4 => {
+                let (old, new) = (get16(ip, 2), (end - View::L3) as u16);
+                put16(ip, 2, new);
+                put16(ip, 10, checksum::update(get16(ip, 10), old, new));
+            }
+            Net::V6 => put16(ip, 4, (end - View::L3 - 40) as u16),
+            Net::Arp | Net::Other => {}
+        }
+        if self.protocol == protocol::UDP && !self.fragment {
+            put16(headers, self.l4 + 4, (end - self.l4) as u16);
+        }
+    }
+
     fn arp(&mut self, frame: &[u8]) -> Result<(), Error> {
         let (arp, _) = frame[View::L3..].split_first_chunk::<28>().ok_or(Error::Malformed)?;
         if arp[..6] != [0, 1, 8, 0, 6, 4] {
@@ -190,7 +210,7 @@ impl View {
     fn extension_headers(&mut self, frame: &[u8], first: u8) -> Result<usize, Error> {
         let mut at = View::L3 + 40;
         self.protocol = first;
-        for _ in 0..8 {
+        for _ in 0..=8 {
             let len = match self.protocol {
                 0 | 43 | 60 => {
                     8 + 8 * usize::from(*frame[..self.end].get(at + 1).ok_or(Error::Malformed)?)
@@ -222,27 +242,235 @@ impl View {
         }
         let segment = &frame[l4..self.end];
         let header = match self.protocol {
-            protocol::TCP => {
-                let (tcp, _) = segment.split_first_chunk::<20>().ok_or(Error::Malformed)?;
-                usize::from(tcp[12] >> 4) * 4
-            }
-            protocol::UDP => 8,
+            protocol::TCP => tcp_header(segment),
+            protocol::UDP => udp_header(segment),
             _ => return Ok(()),
         };
-        if segment.len() < header || header < 8 || (self.protocol == protocol::TCP && header < 20) {
-            return Err(Error::Malformed);
-        }
-        self.ports = (
-            u16::from_be_bytes([segment[0], segment[1]]),
-            u16::from_be_bytes([segment[2], segment[3]]),
-        );
+        let header = header.ok_or(Error::Malformed)?;
+        self.ports = (get16(segment, 0), get16(segment, 2));
         self.payload = l4 + header;
         Ok(())
     }
+}
+
+/// Length of a TCP header with its options.
+fn tcp_header(segment: &[u8]) -> Option<usize> {
+    let len = usize::from(segment.get(12)? >> 4) * 4;
+    (len >= 20 && len <= segment.len()).then_some(len)
+}
+
+/// Length of a UDP header. The datagram may be shorter than the packet, as RFC
+/// 9868 puts options behind it, but not longer.
+fn udp_header(segment: &[u8]) -> Option<usize> {
+    let (header, _) = segment.split_first_chunk::<8>()?;
+    let len = usize::from(get16(header, 4));
+    (len >= 8 && len <= segment.len()).then_some(8)
 }
 
 fn ipv6_address(bytes: &[u8]) -> IpAddr {
     let mut octets = [0; 16];
     octets.copy_from_slice(bytes);
     Ipv6Addr::from(octets).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{Packet, Sum};
+    use super::*;
+
+    fn parse(packet: &Packet) -> View {
+        View::parse(&packet.build(Sum::Complete)).unwrap()
+    }
+
+    #[test]
+    fn reads_tcp_over_ipv4() {
+        let packet = Packet {
+            tos: 0xb9,
+            extras: 2,
+            options: vec![1; 12],
+            padding: 9,
+            ..Packet::tcp(b"data")
+        };
+        let view = parse(&packet);
+        let want = View {
+            dst: Mac([2, 66, 10, 0, 0, 2]),
+            src: Mac([2, 66, 10, 0, 0, 1]),
+            ethertype: IPV4,
+            net: Net::V4,
+            source: "10.0.0.1".parse().unwrap(),
+            destination: "10.0.0.2".parse().unwrap(),
+            tos: 0xb9,
+            ttl: 64,
+            protocol: protocol::TCP,
+            fragment: false,
+            ports: (40_000, 80),
+            l4: 14 + 28,
+            payload: 14 + 28 + 32,
+            end: 14 + 28 + 32 + 4,
+        };
+        assert_eq!(view, want);
+        assert_eq!(view.addresses(&packet.build(Sum::Complete)), [10, 0, 0, 1, 10, 0, 0, 2]);
+    }
+
+    #[test]
+    fn reads_udp_over_ipv6() {
+        let packet = Packet { v6: true, tos: 0xb9, ..Packet::udp(b"data") };
+        let view = parse(&packet);
+        assert_eq!((view.net, view.tos, view.ttl), (Net::V6, 0xb9, 64));
+        assert_eq!(view.source.to_string(), "fd00::1");
+        assert_eq!(view.destination.to_string(), "fd00::2");
+        assert_eq!((view.protocol, view.ports), (protocol::UDP, (40_000, 80)));
+        assert_eq!((view.l4, view.payload, view.end), (54, 62, 66));
+        assert_eq!(view.addresses(&packet.build(Sum::Complete)).len(), 32);
+    }
+
+    #[test]
+    fn reads_arp() {
+        let mut frame = [0xff; 60];
+        frame[12..22].copy_from_slice(&[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        frame[28..32].copy_from_slice(&[10, 0, 0, 1]);
+        frame[38..42].copy_from_slice(&[10, 0, 0, 2]);
+        let view = View::parse(&frame).unwrap();
+        assert_eq!((view.net, view.end, view.protocol), (Net::Arp, 42, 0));
+        assert_eq!(view.source.to_string(), "10.0.0.1");
+        assert_eq!(view.destination.to_string(), "10.0.0.2");
+        frame[18] = 8; // hardware addresses of another length
+        assert_eq!(View::parse(&frame), Err(Error::Malformed));
+    }
+
+    #[test]
+    fn other_ethertypes_are_opaque_and_tags_refused() {
+        let mut frame = Packet::tcp(b"").build(Sum::Complete);
+        for (ethertype, want) in [
+            ([0x88, 0xb5], Ok(Net::Other)),
+            ([0x81, 0x00], Err(Error::NotEthernetII)),
+            ([0x88, 0xa8], Err(Error::NotEthernetII)),
+            ([0x91, 0x00], Err(Error::NotEthernetII)),
+            ([0x05, 0xff], Err(Error::NotEthernetII)),
+            ([0x06, 0x00], Ok(Net::Other)),
+        ] {
+            frame[12..14].copy_from_slice(&ethertype);
+            let view = View::parse(&frame);
+            assert_eq!(view.map(|v| v.net), want);
+            assert!(view.is_err() || view.unwrap().addresses(&frame).is_empty());
+        }
+    }
+
+    #[test]
+    fn every_cut_of_a_packet_is_malformed() {
+        for v6 in [false, true] {
+            for udp in [false, true] {
+                let packet = Packet { v6, udp, extras: 2, ..Packet::tcp(b"data") };
+                let frame = packet.build(Sum::Complete);
+                for len in 0..frame.len() {
+                    assert_eq!(View::parse(&frame[..len]), Err(Error::Malformed), "{len} bytes");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fields_that_contradict_themselves_are_malformed() {
+        let tcp = Packet::tcp(b"data");
+        let tcp6 = Packet { v6: true, ..tcp.clone() };
+        let udp = Packet::udp(b"data");
+        let lies: [(&Packet, usize, u8, &str); 9] = [
+            (&tcp, 14, 0x65, "version 6 behind IPv4's EtherType"),
+            (&tcp, 14, 0x44, "an IPv4 header of 16 bytes"),
+            (&tcp, 14, 0x4f, "an IPv4 header longer than the packet"),
+            (&tcp, 17, 19, "a packet shorter than its header"),
+            (&tcp6, 14, 0x45, "version 4 behind IPv6's EtherType"),
+            (&tcp, 46, 0x40, "a TCP header of 16 bytes"),
+            (&tcp, 46, 0xf0, "a TCP header longer than the packet"),
+            (&udp, 39, 7, "a datagram shorter than its header"),
+            (&udp, 39, 13, "a datagram longer than the packet"),
+        ];
+        for (packet, at, value, what) in lies {
+            let mut frame = packet.build(Sum::Complete);
+            frame[at] = value;
+            assert_eq!(View::parse(&frame), Err(Error::Malformed), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_datagram_may_be_shorter_than_its_packet() {
+        let mut frame = Packet::udp(b"data").build(Sum::Complete);
+        frame[39] = 8;
+        assert_eq!(View::parse(&frame).unwrap().end, frame.len());
+    }
+
+    #[test]
+    fn eight_extension_headers_are_read_and_nine_refused() {
+        for extras in 0..=8 {
+            let packet = Packet { v6: true, extras, ..Packet::tcp(b"data") };
+            let view = parse(&packet);
+            assert_eq!((view.protocol, view.l4), (protocol::TCP, packet.l4()));
+        }
+        let frame = Packet { v6: true, extras: 9, ..Packet::tcp(b"data") }.build(Sum::Complete);
+        assert_eq!(View::parse(&frame), Err(Error::Malformed));
+    }
+
+    #[test]
+    fn fragments_of_a_packet_are_one_flow() {
+        let mut frame = Packet::udp(&[0; 64]).build(Sum::Complete);
+        frame[20..22].copy_from_slice(&[0x20, 0]);
+        let first = View::parse(&frame).unwrap();
+        frame[20..22].copy_from_slice(&[0, 9]);
+        frame[34..42].fill(0xff);
+        let later = View::parse(&frame).unwrap();
+        assert!(first.fragment && later.fragment);
+        assert_eq!(first.flow(), later.flow());
+        assert_eq!((first.ports, first.payload), ((0, 0), first.l4));
+    }
+
+    #[test]
+    fn ipv6_fragments_end_the_walk_unless_atomic() {
+        let mut frame =
+            Packet { v6: true, extras: 1, ..Packet::udp(&[0; 64]) }.build(Sum::Complete);
+        frame[20] = 44;
+        for (field, fragment) in [([0, 0], false), ([0, 1], true), ([0, 8], true), ([0, 6], false)]
+        {
+            frame[56..58].copy_from_slice(&field);
+            let view = View::parse(&frame).unwrap();
+            assert_eq!((view.fragment, view.protocol, view.l4), (fragment, protocol::UDP, 62));
+            assert_eq!(view.ports, if fragment { (0, 0) } else { (40_000, 80) });
+        }
+    }
+
+    #[test]
+    fn put_end_is_the_packet_with_another_length() {
+        for (v6, udp) in [(false, false), (false, true), (true, false), (true, true)] {
+            let long = Packet { v6, udp, extras: 2, ..Packet::tcp(&[0; 900]) };
+            let mut frame = long.build(Sum::Zero);
+            let view = View::parse(&frame).unwrap();
+            view.put_end(&mut frame, view.payload + 33);
+            let short = Packet { payload: vec![0; 33], ..long }.build(Sum::Zero);
+            assert_eq!(frame[..short.len()], short);
+        }
+    }
+
+    proptest! {
+        /// Whatever the bytes say, offsets are in order and within the frame.
+        #[test]
+        fn offsets_stay_inside(
+            kind in 0usize..4,
+            mut frame in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            if let Some(start) = frame.get_mut(12..15) {
+                let known = [[8, 0, 0x45], [0x86, 0xdd, 0x60], [8, 6, 0], [start[0], start[1], start[2]]];
+                start.copy_from_slice(&known[kind]);
+            }
+            if let Some(len) = frame.get_mut(16..20) {
+                len[0] = 0; // else nearly all are longer than the frame
+                len[2] = 0;
+            }
+            if let Ok(view) = View::parse(&frame) {
+                prop_assert!(View::L3 <= view.l4 && view.l4 <= view.payload);
+                prop_assert!(view.payload <= view.end && view.end <= frame.len());
+                prop_assert!(!view.fragment || view.ports == (0, 0));
+            }
+        }
+    }
 }

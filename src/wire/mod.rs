@@ -11,6 +11,7 @@
 //! | [`ecn`] | congestion marks across a tunnel's ends | RFC 6040 |
 //! | [`gso`] | a super-frame cut into frames that fit the path | – |
 //! | [`coalesce`] | neighbouring frames of a flow joined into a super-frame | – |
+//! | [`partial`] | frames out of a tunnel that an offload should have finished | – |
 //!
 //! Everything here is reached by bytes that a container or a stranger chose, so
 //! every parser has a fuzz target under `fuzz/`.
@@ -21,5 +22,20 @@ pub mod ecn;
 pub mod frame;
 pub mod gso;
 pub mod mac;
+pub mod partial;
+#[cfg(test)]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod vnet;
 pub mod vxlan;
+
+/// The big-endian number at `at`.
+fn get16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Writes a big-endian number at `at`.
+fn put16(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}

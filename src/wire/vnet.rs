@@ -77,6 +77,26 @@ pub enum Kind {
     Udp,
 }
 
+impl Kind {
+    /// The transport of a frame, if it is one of these and not a fragment.
+    pub fn of(view: &View) -> Option<Kind> {
+        match view.protocol {
+            _ if view.fragment => None,
+            protocol::TCP => Some(Kind::Tcp),
+            protocol::UDP => Some(Kind::Udp),
+            _ => None,
+        }
+    }
+
+    /// Where in the transport header the checksum field is.
+    pub fn checksum_offset(self) -> usize {
+        match self {
+            Kind::Tcp => 16,
+            Kind::Udp => 6,
+        }
+    }
+}
+
 impl Header {
     /// From the bytes before a frame.
     pub fn from_bytes(b: [u8; LEN]) -> Header {
@@ -118,28 +138,28 @@ impl Header {
     }
 
     fn check_partial(self, view: &View) -> Result<Partial, Lie> {
-        let start = usize::from(self.csum_start);
-        let field = start + usize::from(self.csum_offset);
+        let (start, offset) = (usize::from(self.csum_start), usize::from(self.csum_offset));
         let is_ip = matches!(view.net, Net::V4 | Net::V6);
-        if !is_ip || view.fragment || start < view.l4 || field + 2 > view.end {
+        // The transport's own checksum, where its field is; or one of a packet
+        // inside the payload, if the container has a tunnel of its own.
+        let own = start == view.l4 && Kind::of(view).is_some_and(|k| k.checksum_offset() == offset);
+        let inside = start >= view.payload && start + offset + 2 <= view.end;
+        if !is_ip || view.fragment || !(own || inside) {
             return Err(Lie);
         }
         Ok(Partial { start: self.csum_start, offset: self.csum_offset })
     }
 
     fn check_gso(self, kind: u8, view: &View) -> Result<Gso, Lie> {
-        let (kind, field) = match (kind, view.net, view.protocol) {
-            (GSO_TCPV4, Net::V4, protocol::TCP) | (GSO_TCPV6, Net::V6, protocol::TCP) => {
-                (Kind::Tcp, 16)
+        let kind = match (kind, view.net, Kind::of(view)) {
+            (GSO_TCPV4, Net::V4, Some(Kind::Tcp)) | (GSO_TCPV6, Net::V6, Some(Kind::Tcp)) => {
+                Kind::Tcp
             }
-            (GSO_UDP_L4, Net::V4 | Net::V6, protocol::UDP) => (Kind::Udp, 6),
+            (GSO_UDP_L4, _, Some(Kind::Udp)) => Kind::Udp,
             _ => return Err(Lie),
         };
-        let agrees = !view.fragment
-            && self.gso_size > 0
-            && usize::from(self.csum_start) == view.l4
-            && self.csum_offset == field
-            && view.payload < view.end;
+        let agrees =
+            self.gso_size > 0 && usize::from(self.csum_start) == view.l4 && view.payload < view.end;
         if agrees { Ok(Gso { kind, size: self.gso_size }) } else { Err(Lie) }
     }
 }
@@ -150,14 +170,13 @@ impl Offload {
 
     /// What a TCP or UDP super-frame needs.
     pub fn super_frame(kind: Kind, size: u16, view: &View) -> Offload {
-        let offset = match kind {
-            Kind::Tcp => 16,
-            Kind::Udp => 6,
-        };
-        Offload {
-            checksum: Some(Partial { start: view.l4 as u16, offset }),
-            gso: Some(Gso { kind, size }),
-        }
+        Offload { gso: Some(Gso { kind, size }), ..Offload::partial(kind, view) }
+    }
+
+    /// What a TCP or UDP frame with a partial checksum needs.
+    pub fn partial(kind: Kind, view: &View) -> Offload {
+        let offset = kind.checksum_offset() as u16;
+        Offload { checksum: Some(Partial { start: view.l4 as u16, offset }), gso: None }
     }
 
     /// The header for handing the frame to a TAP as it is.
@@ -187,11 +206,150 @@ pub fn complete(frame: &mut [u8], partial: Partial, end: usize) {
     let start = usize::from(partial.start);
     let field = start + usize::from(partial.offset);
     let Some(covered) = frame.get(start..end) else { return };
-    let sum = !checksum::fold(checksum::sum(covered));
-    // UDP writes 0xffff for 0, which means "no checksum" there (RFC 768); for
-    // every other user the two are equal.
-    let sum = if sum == 0 { 0xffff } else { sum };
+    let sum = checksum::finish(checksum::sum(covered));
     if let Some(bytes) = frame.get_mut(field..field + 2) {
         bytes.copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{Packet, Sum};
+    use super::*;
+
+    fn view(packet: &Packet) -> View {
+        View::parse(&packet.build(Sum::Partial)).unwrap()
+    }
+
+    fn kinds() -> [(Packet, Kind, u8); 4] {
+        let (tcp, udp) = (Packet::tcp(&[1; 99]), Packet::udp(&[1; 99]));
+        [
+            (Packet { v6: true, ..tcp.clone() }, Kind::Tcp, GSO_TCPV6),
+            (tcp, Kind::Tcp, GSO_TCPV4),
+            (Packet { v6: true, ..udp.clone() }, Kind::Udp, GSO_UDP_L4),
+            (udp, Kind::Udp, GSO_UDP_L4),
+        ]
+    }
+
+    #[test]
+    fn no_flags_mean_a_complete_frame() {
+        for (packet, ..) in kinds() {
+            assert_eq!(Header::from_bytes([0; LEN]).check(&view(&packet)), Ok(Offload::NONE));
+        }
+        // DATA_VALID, as the kernel says of what it has verified.
+        let header = Header::from_bytes([2, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(header.check(&view(&Packet::tcp(b""))), Ok(Offload::NONE));
+    }
+
+    #[test]
+    fn what_is_written_is_what_virtio_says() {
+        let (packet, kind, _) = &kinds()[1];
+        let header = Offload::super_frame(*kind, 50, &view(packet)).header(&view(packet));
+        let fields: Vec<u8> = [54u16, 50, 34, 16].iter().flat_map(|f| f.to_ne_bytes()).collect();
+        assert_eq!(header.to_bytes()[..2], [1, 1]);
+        assert_eq!(header.to_bytes()[2..], fields);
+    }
+
+    #[test]
+    fn what_is_written_is_believed() {
+        for (packet, kind, gso_type) in kinds() {
+            let view = view(&packet);
+            for offload in [
+                Offload::NONE,
+                Offload::partial(kind, &view),
+                Offload::super_frame(kind, 50, &view),
+            ] {
+                let header = Header::from_bytes(offload.header(&view).to_bytes());
+                assert_eq!(header.check(&view), Ok(offload));
+                assert_eq!(header.gso_type, if offload.gso.is_some() { gso_type } else { 0 });
+                // Congestion marks do not change how it is cut; the length is only a hint.
+                if offload.gso.is_some() {
+                    let odd = Header { gso_type: gso_type | GSO_ECN, hdr_len: 0xffff, ..header };
+                    assert_eq!(odd.check(&view), Ok(offload));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lies_are_not_believed() {
+        for (packet, kind, gso_type) in kinds() {
+            let view = view(&packet);
+            let good = Offload::super_frame(kind, 50, &view).header(&view);
+            let plain = Offload::partial(kind, &view).header(&view);
+            let other = if gso_type == GSO_TCPV4 { GSO_TCPV6 } else { GSO_TCPV4 };
+            for lie in [
+                Header { flags: 0, ..good },
+                Header { gso_size: 0, ..good },
+                Header { gso_type: 3, ..good }, // UFO, which nobody may send any more
+                Header { gso_type: 0x7f, ..good },
+                Header { gso_type: other, ..good },
+                Header { csum_start: good.csum_start + 1, ..good },
+                Header { csum_offset: good.csum_offset ^ 2, ..good },
+                Header { csum_offset: plain.csum_offset - 2, ..plain },
+                Header { csum_start: 0, ..plain },
+                Header { csum_start: plain.csum_start - 2, ..plain },
+                Header { csum_start: plain.csum_start + 2, ..plain },
+                Header { csum_start: view.end as u16, csum_offset: 0, ..plain },
+                Header { csum_start: view.end as u16 - 2, csum_offset: 1, ..plain },
+                Header { csum_start: u16::MAX, csum_offset: u16::MAX, ..plain },
+            ] {
+                assert_eq!(lie.check(&view), Err(Lie), "{lie:?}");
+            }
+        }
+        let empty = Packet::tcp(b"");
+        let header = Offload::super_frame(Kind::Tcp, 50, &view(&empty)).header(&view(&empty));
+        assert_eq!(header.check(&view(&empty)), Err(Lie), "nothing to cut");
+    }
+
+    #[test]
+    fn fragments_and_other_protocols_have_no_transport_checksum() {
+        let mut frame = Packet::tcp(&[0; 99]).build(Sum::Partial);
+        let header =
+            Offload::partial(Kind::Tcp, &view(&Packet::tcp(b""))).header(&view(&Packet::tcp(b"")));
+        frame[20] |= 0x20;
+        assert_eq!(header.check(&View::parse(&frame).unwrap()), Err(Lie));
+        frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+        assert_eq!(header.check(&View::parse(&frame).unwrap()), Err(Lie));
+    }
+
+    /// A container with a tunnel of its own leaves the sum of a packet inside.
+    #[test]
+    fn a_checksum_inside_the_payload_is_possible() {
+        let mut frame = Packet::udp(&[0xab; 40]).build(Sum::Complete);
+        let view = View::parse(&frame).unwrap();
+        let header = Header { flags: 1, csum_start: 50, csum_offset: 6, ..Header::default() };
+        let partial = header.check(&view).unwrap().checksum.unwrap();
+        complete(&mut frame, partial, view.end);
+        assert_ne!(frame[56..58], [0xab, 0xab]);
+        assert_eq!(frame[42..56], [0xab; 14]);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_round_trip(bytes: [u8; LEN]) {
+            prop_assert_eq!(Header::from_bytes(bytes).to_bytes(), bytes);
+        }
+
+        #[test]
+        fn completing_gives_the_complete_frame(
+            which in 0usize..4, payload in proptest::collection::vec(any::<u8>(), 0..300), padding in 0usize..20,
+        ) {
+            let packet = Packet { payload, padding, ..kinds()[which].0.clone() };
+            let mut frame = packet.build(Sum::Partial);
+            let view = View::parse(&frame).unwrap();
+            complete(&mut frame, Offload::partial(kinds()[which].1, &view).checksum.unwrap(), view.end);
+            prop_assert_eq!(frame, packet.build(Sum::Complete));
+        }
+
+        #[test]
+        fn completing_never_reaches_outside(
+            mut frame in proptest::collection::vec(any::<u8>(), 0..100), start: u16, offset: u16, end in 0usize..200,
+        ) {
+            let start = start % 120;
+            complete(&mut frame, Partial { start, offset: offset % 120 }, end);
+        }
     }
 }

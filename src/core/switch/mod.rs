@@ -1,13 +1,55 @@
 //! Where a frame goes.
+//!
+//! A [`Switch`] is asked once for each frame, and decides from the [`Plan`]
+//! alone, except for what it has learned from foreign VTEPs and for its rate
+//! limits. Each worker has one.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | guard | what a container, or a VTEP, may say of itself |
+//! | neighbour | ARP and ND, answered from the plan |
+//! | router | between subnets, and the gateway's own addresses |
+//! | icmp | what a packet shows of ICMP, and the messages that the router writes |
+//! | learn | what foreign VTEPs teach: MACs and addresses behind them |
+//! | limit | token buckets |
+//!
+//! The way of a frame from a container: endpoint guard, then ARP/ND, then
+//! broadcast and multicast, then the router, then the FDB. A frame out of VXLAN
+//! goes the same way, with two differences: it never goes into VXLAN again
+//! (split horizon), and only a foreign VTEP gets answers.
+
+mod guard;
+mod icmp;
+mod learn;
+mod limit;
+mod neighbour;
+mod router;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
 use super::Now;
 use super::drops::Reason;
-use super::plan::{Plan, PortId, Target};
-use crate::wire::frame::View;
+use super::plan::{Network, Plan, PortId, Target};
+use crate::wire::frame::{Net, View};
+use crate::wire::mac::Mac;
 use crate::wire::vnet::Offload;
 use crate::wire::vxlan::Vni;
+use icmp::{Complaint, Seen, v6};
+use learn::Learned;
+use limit::{Limiter, Rate};
+
+/// ICMP errors to one container or foreign VTEP. Path MTU discovery and
+/// traceroute need a few a second; Linux allows 1,000 a second for the whole
+/// host, and here nobody can use up another's share.
+const COMPLAINTS: Rate = Rate::per_second(100, 50);
+
+/// Broadcast and multicast of one network. Discovery and cluster protocols
+/// (mDNS, VRRP, JGroups) send tens of frames a second, a loop or a storm as many
+/// as the CPU allows, and head-end replication multiplies them by the number
+/// of hosts: 2,000 full frames are 24 Mbit/s to each.
+const BROADCASTS: Rate = Rate::per_second(2000, 1000);
 
 /// What to do with the frame that was handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +69,34 @@ pub enum Verdict {
 
 /// The forwarding state machine of one worker.
 #[derive(Debug)]
-pub struct Switch {}
+pub struct Switch {
+    learned: Learned,
+    complaints: Limiter<(Vni, Target)>,
+    broadcasts: Limiter<Vni>,
+    reply: Vec<u8>,
+    targets: Vec<Target>,
+}
+
+/// A frame's circumstances.
+#[derive(Clone, Copy, Debug)]
+struct Arrival<'a> {
+    network: &'a Network,
+    now: Now,
+    from: Target,
+    view: &'a View,
+    offload: &'a Offload,
+}
 
 impl Switch {
     /// A switch that has learned nothing. `seed` keys its look-ups.
     pub fn new(seed: u64) -> Switch {
-        let _ = seed;
-        Switch {}
+        Switch {
+            learned: Learned::new(seed),
+            complaints: Limiter::new(seed, COMPLAINTS),
+            broadcasts: Limiter::new(seed, BROADCASTS),
+            reply: Vec::new(),
+            targets: Vec::new(),
+        }
     }
 
     /// A frame that a container sent through its TAP. `view` and `offload`
@@ -47,11 +110,24 @@ impl Switch {
         view: &View,
         offload: &Offload,
     ) -> Verdict {
-        let _ = (plan, now, port, frame, view, offload);
-        Verdict::Consumed
+        let Some((network, port)) = plan.port(port) else {
+            return Verdict::Drop(Reason::NoEndpoint);
+        };
+        let message = match guard::port(port, frame, view) {
+            Ok(message) => message,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        let arrival = Arrival { network, now, from: Target::Port(port.id), view, offload };
+        match message {
+            Some(message) => self.neighbour_from_port(arrival, port, frame, &message),
+            None if view.dst.is_multicast() => self.multicast_from_port(arrival, frame),
+            None if view.dst == network.router_mac => self.route(arrival, frame),
+            None => self.bridge(arrival, frame),
+        }
     }
 
-    /// A frame that came out of VXLAN from `vtep`.
+    /// A frame that came out of VXLAN from `vtep`, which [`Switch::admit`] has
+    /// let in.
     pub fn from_vtep(
         &mut self,
         plan: &Plan,
@@ -61,20 +137,40 @@ impl Switch {
         frame: &mut [u8],
         view: &View,
     ) -> Verdict {
-        let _ = (plan, now, vtep, vni, frame, view);
-        Verdict::Consumed
+        let Some(network) = plan.network(vni) else {
+            return Verdict::Drop(Reason::UnknownVni);
+        };
+        let foreign = network.is_foreign(vtep);
+        let message = match guard::vtep(network, vtep, foreign, frame, view) {
+            Ok(message) => message,
+            Err(reason) => return Verdict::Drop(reason),
+        };
+        if foreign {
+            self.learned.note(plan, network, now, (vtep, view.src), message.as_ref());
+        }
+        let from = Target::Vtep(vtep);
+        let arrival = Arrival { network, now, from, view, offload: &Offload::NONE };
+        match message {
+            Some(message) => self.neighbour_from_vtep(arrival, &message, foreign),
+            None if view.dst.is_multicast() => self.multicast_from_vtep(arrival),
+            None if foreign && view.dst == network.router_mac => self.route(arrival, frame),
+            None => deliver(network, view),
+        }
     }
 
     /// Whether datagrams of `vni` from `vtep` are taken at all: asked before
     /// the inner frame is looked at.
     pub fn admit(plan: &Plan, vtep: IpAddr, vni: Vni) -> Result<(), Reason> {
-        let _ = (plan, vtep, vni);
-        Ok(())
+        if vtep == plan.vtep {
+            return Err(Reason::OwnAddress);
+        }
+        let network = plan.network(vni).ok_or(Reason::UnknownVni)?;
+        if network.accepts(vtep) { Ok(()) } else { Err(Reason::Stranger) }
     }
 
     /// A frame that answers the last one, after [`Verdict::Reply`].
     pub fn reply(&self) -> &[u8] {
-        &[]
+        &self.reply
     }
 
     /// An ICMP "packet too big" for a frame of `port` that the underlay
@@ -89,12 +185,128 @@ impl Switch {
         view: &View,
         mtu: u16,
     ) -> bool {
-        let _ = (plan, now, port, frame, view, mtu);
-        false
+        let Some((network, port)) = plan.port(port) else { return false };
+        // A routed frame has lost its sender's MAC.
+        let view = &View { src: port.mac, ..*view };
+        let from = Target::Port(port.id);
+        let arrival = Arrival { network, now, from, view, offload: &Offload::NONE };
+        matches!(self.complain(arrival, frame, Complaint::TooBig(mtu)), Verdict::Reply(_))
     }
 
     /// Where copies go, after [`Verdict::Flood`].
     pub fn targets(&self) -> &[Target] {
-        &[]
+        &self.targets
     }
+
+    /// Unicast within the network, from a container.
+    fn bridge(&mut self, arrival: Arrival, frame: &[u8]) -> Verdict {
+        match self.locate(arrival.network, arrival.view.dst, arrival.now) {
+            Some(target) => self.forward(arrival, frame, target),
+            None if arrival.network.foreign.is_empty() => Verdict::Drop(Reason::UnknownUnicast),
+            None => self.flood_foreign(arrival.network),
+        }
+    }
+
+    /// Where a MAC is. What the plan says goes before what was learned.
+    fn locate(&self, network: &Network, mac: Mac, now: Now) -> Option<Target> {
+        let learned = || self.learned.station(network, mac, now).map(Target::Vtep);
+        network.lookup(mac).or_else(learned)
+    }
+
+    /// Hands the frame on, unless it would go back to where it came from, out
+    /// of one tunnel into another, or does not fit the path.
+    fn forward(&mut self, arrival: Arrival, frame: &[u8], target: Target) -> Verdict {
+        let mtu = arrival.network.mtu;
+        match (arrival.from, target) {
+            (Target::Vtep(_), Target::Vtep(_)) => Verdict::Drop(Reason::NotHere),
+            (from, _) if from == target => Verdict::Drop(Reason::UnknownUnicast),
+            (_, Target::Vtep(_)) if arrival.packet_len() > usize::from(mtu) => {
+                self.complain(arrival, frame, Complaint::TooBig(mtu))
+            }
+            _ => Verdict::To(target),
+        }
+    }
+
+    /// To the foreign VTEPs, which alone may know more than the plan.
+    fn flood_foreign(&mut self, network: &Network) -> Verdict {
+        self.targets.clear();
+        self.targets.extend(network.foreign.iter().copied().map(Target::Vtep));
+        Verdict::Flood
+    }
+
+    fn multicast_from_port(&mut self, arrival: Arrival, frame: &[u8]) -> Verdict {
+        let network = arrival.network;
+        if !network.multicast && is_mld(frame, arrival.view) {
+            return Verdict::Consumed;
+        }
+        if !network.multicast && network.foreign.is_empty() {
+            return Verdict::Drop(Reason::Multicast);
+        }
+        if !self.broadcasts.take(network.vni, arrival.now, arrival.frames()) {
+            return Verdict::Drop(Reason::MulticastRate);
+        }
+        let verdict = self.flood_foreign(network);
+        if network.multicast {
+            let members = network.members.iter().filter(|vtep| !network.is_foreign(**vtep));
+            self.targets.extend(members.copied().map(Target::Vtep));
+            self.add_ports(arrival);
+        }
+        verdict
+    }
+
+    fn multicast_from_vtep(&mut self, arrival: Arrival) -> Verdict {
+        if !arrival.network.multicast {
+            return Verdict::Drop(Reason::Multicast);
+        }
+        if !self.broadcasts.take(arrival.network.vni, arrival.now, 1) {
+            return Verdict::Drop(Reason::MulticastRate);
+        }
+        self.targets.clear();
+        self.add_ports(arrival);
+        Verdict::Flood
+    }
+
+    fn add_ports(&mut self, arrival: Arrival) {
+        let ports = arrival.network.ports.iter().map(|port| Target::Port(port.id));
+        self.targets.extend(ports.filter(|port| *port != arrival.from));
+    }
+}
+
+impl Arrival<'_> {
+    /// Length of the IP packet in bytes; for a super-frame, of its longest segment.
+    fn packet_len(&self) -> usize {
+        let end = match self.offload.gso {
+            Some(gso) => self.view.end.min(self.view.payload + usize::from(gso.size)),
+            None => self.view.end,
+        };
+        end - View::L3
+    }
+
+    /// How many frames this is on a wire.
+    fn frames(&self) -> u32 {
+        let payload = self.view.end - self.view.payload;
+        self.offload.gso.map_or(1, |gso| payload.div_ceil(usize::from(gso.size.max(1))) as u32)
+    }
+
+    /// The name under which its malformed contents are counted.
+    fn malformed(&self) -> Reason {
+        match self.from {
+            Target::Port(_) => Reason::Malformed,
+            Target::Vtep(_) => Reason::InnerMalformed,
+        }
+    }
+}
+
+/// Unicast out of VXLAN: to a container of this host or nowhere.
+fn deliver(network: &Network, view: &View) -> Verdict {
+    match network.lookup(view.dst) {
+        Some(target @ Target::Port(_)) => Verdict::To(target),
+        _ => Verdict::Drop(Reason::NotHere),
+    }
+}
+
+/// Group membership of IPv6 hosts, which send it unasked.
+fn is_mld(frame: &[u8], view: &View) -> bool {
+    let kinds = [v6::MLD_QUERY, v6::MLD_REPORT, v6::MLD_DONE, v6::MLD2_REPORT];
+    view.net == Net::V6 && kinds.iter().any(|kind| icmp::seen(frame, view) == Seen::Type(*kind))
 }

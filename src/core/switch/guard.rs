@@ -1,0 +1,95 @@
+//! What a container, or a VTEP, may say of itself.
+
+use std::net::IpAddr;
+
+use super::icmp::{Seen, seen, v6};
+use super::neighbour::{self, Kind, Message};
+use crate::core::drops::Reason;
+use crate::core::plan::{Network, Port, Target};
+use crate::wire::frame::{Net, View};
+use crate::wire::mac::Mac;
+
+/// The endpoint guard: whether a container may send this frame, and the ARP or
+/// ND message in it.
+pub(super) fn port(port: &Port, frame: &[u8], view: &View) -> Result<Option<Message>, Reason> {
+    if view.src != port.mac {
+        return Err(Reason::GuardMac);
+    }
+    let ip = matches!(view.net, Net::V4 | Net::V6);
+    if ip && !owns(port, view.source) && !without_address(frame, view) {
+        return Err(Reason::GuardIp);
+    }
+    let message = neighbour::read(frame, view)?;
+    if message.is_some_and(|m| !own_words(port, &m)) {
+        return Err(not_its_own(view));
+    }
+    Ok(message)
+}
+
+/// Whether an address is the endpoint's: a given one, or the link-local one
+/// that Linux makes from the MAC.
+pub(super) fn owns(port: &Port, ip: IpAddr) -> bool {
+    port.addresses.contains(&ip) || ip == IpAddr::from(port.mac.link_local())
+}
+
+/// What an IPv6 host sends from `::` before it has an address: the probe for a
+/// duplicate (RFC 4862) and multicast reports (RFC 3590).
+fn without_address(frame: &[u8], view: &View) -> bool {
+    let kinds = [v6::NEIGHBOUR_SOLICITATION, v6::MLD_REPORT, v6::MLD_DONE, v6::MLD2_REPORT];
+    view.net == Net::V6
+        && view.source.is_unspecified()
+        && view.destination.is_multicast()
+        && !view.fragment
+        && kinds.iter().any(|kind| seen(frame, view) == Seen::Type(*kind))
+}
+
+/// Whether a message speaks for the endpoint itself only.
+fn own_words(port: &Port, message: &Message) -> bool {
+    let probe = message.kind == Kind::Ask && message.speaker.is_unspecified();
+    message.link.is_none_or(|mac| mac == port.mac) && (probe || owns(port, message.speaker))
+}
+
+/// The guard on what comes out of VXLAN: whether this VTEP may send this frame,
+/// and the ARP or ND message in it.
+pub(super) fn vtep(
+    network: &Network,
+    vtep: IpAddr,
+    foreign: bool,
+    frame: &[u8],
+    view: &View,
+) -> Result<Option<Message>, Reason> {
+    if !view.src.is_unicast() {
+        return Err(Reason::InnerMalformed);
+    }
+    if spoofed(network, vtep, foreign, view.src) {
+        return Err(Reason::SpoofedMac);
+    }
+    let message = neighbour::read(frame, view)?;
+    if foreign && message.is_some_and(|m| !foreign_words(network, vtep, view.src, &m)) {
+        return Err(not_its_own(view));
+    }
+    Ok(message)
+}
+
+fn not_its_own(view: &View) -> Reason {
+    if view.net == Net::Arp { Reason::GuardArp } else { Reason::GuardNd }
+}
+
+/// Whether a VTEP sends from a MAC that cannot be behind it. A member may send
+/// from the router's MAC: that is a packet which its own router has routed.
+fn spoofed(network: &Network, vtep: IpAddr, foreign: bool, src: Mac) -> bool {
+    match network.lookup(src) {
+        Some(Target::Port(_)) => true,
+        Some(Target::Vtep(home)) => foreign && home != vtep,
+        None => foreign && src == network.router_mac,
+    }
+}
+
+/// Whether a foreign VTEP may say where the speaker of this message is: nobody
+/// there speaks for the gateway or for an endpoint that the plan has elsewhere.
+fn foreign_words(network: &Network, vtep: IpAddr, src: Mac, message: &Message) -> bool {
+    let mac = message.link.unwrap_or(src);
+    !network.is_gateway(message.speaker)
+        && network.neighbour(message.speaker).is_none_or(|owner| owner == mac)
+        && !spoofed(network, vtep, true, mac)
+}

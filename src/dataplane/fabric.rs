@@ -1,0 +1,331 @@
+//! The way of a batch: read, looked at once, judged by the switch, written.
+//!
+//! | from | to a TAP of this host | to another VTEP |
+//! | --- | --- | --- |
+//! | a TAP | the same super-frame, nothing cut or summed | cut and summed into datagrams, one message |
+//! | the underlay | neighbours of a flow joined into a super-frame | – |
+
+use std::io;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crossbeam::utils::CachePadded;
+use socket2::Socket;
+
+use super::counters::Counters;
+use super::joiner::Joiner;
+use super::mmsg::{Arrival, Inbox, RECEIVE_BATCH};
+use super::outbox::{Origin, Outbox};
+use super::ports::Ports;
+use super::sender::Sender;
+use crate::core::Now;
+use crate::core::drops::Reason;
+use crate::core::plan::{Plan, PortId, Target};
+use crate::core::switch::{Switch, Verdict};
+use crate::wire::ecn;
+use crate::wire::frame::{self, View};
+use crate::wire::partial::adopt;
+use crate::wire::vnet::{Header, Offload};
+use crate::wire::vxlan::{self, Vni};
+
+/// Frames read from one TAP before others have their turn.
+const TURN_FRAMES: usize = 256;
+/// And bytes.
+const TURN_BYTES: usize = 1 << 20;
+
+/// How a batch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Batch {
+    /// There may be more to read.
+    More,
+    /// Nothing is left.
+    Dry,
+    /// The kernel took the interface away.
+    Gone,
+}
+
+/// The switch and all that it moves frames between.
+pub(super) struct Fabric {
+    /// The TAPs.
+    pub(super) ports: Ports,
+    switch: Switch,
+    inbox: Inbox,
+    joiner: Joiner,
+    outbox: Outbox,
+    counters: Arc<CachePadded<Counters>>,
+}
+
+impl Fabric {
+    pub(super) fn new(sender: Sender, counters: Arc<CachePadded<Counters>>, seed: u64) -> Fabric {
+        Fabric {
+            ports: Ports::new(counters.clone()),
+            switch: Switch::new(seed),
+            inbox: Inbox::new(),
+            joiner: Joiner::default(),
+            outbox: Outbox::new(sender, seed),
+            counters,
+        }
+    }
+
+    /// One batch from a TAP.
+    pub(super) fn read(&mut self, plan: &Plan, now: Now, id: PortId) -> Batch {
+        let (mut frames, mut bytes) = (0, 0);
+        let end = loop {
+            if frames == TURN_FRAMES || bytes >= TURN_BYTES {
+                break Batch::More;
+            }
+            let Some(tap) = self.ports.tap(id) else { break Batch::Dry };
+            let Some(slot) = self.outbox.slot() else { break Batch::More };
+            match tap.read(slot) {
+                Ok(len) => {
+                    frames += 1;
+                    bytes += len;
+                    self.forward(plan, now, id, len);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break Batch::Dry,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break Batch::Gone,
+            }
+        };
+        self.counters.tap_reads.add(frames);
+        self.counters.tap_read_bytes.add(bytes);
+        self.flush(plan, now);
+        end
+    }
+
+    /// The frame of `len` bytes that was read into the outbox's slot.
+    fn forward(&mut self, plan: &Plan, now: Now, id: PortId, len: usize) {
+        let (header, frame) = self.outbox.read(len);
+        let view = match View::parse(frame) {
+            Ok(view) => view,
+            Err(frame::Error::Malformed) => return self.counters.dropped(Reason::Malformed),
+            Err(frame::Error::NotEthernetII) => return self.counters.dropped(Reason::EtherType),
+        };
+        let Ok(mut offload) = Header::from_bytes(header).check(&view) else {
+            return self.counters.dropped(Reason::BadOffload);
+        };
+        if offload.gso.is_some() {
+            self.counters.tap_super_reads.add(1);
+            self.counters.tap_super_read_bytes.add(len);
+        }
+        match self.switch.from_port(plan, now, id, frame, &view, &offload) {
+            Verdict::Drop(reason) => self.counters.dropped(reason),
+            Verdict::Consumed => {}
+            Verdict::To(Target::Port(to)) => {
+                self.counters.local_frames.add(1);
+                self.counters.local_bytes.add(len);
+                self.ports.deliver(now, to, frame, &view, &mut offload);
+            }
+            Verdict::To(Target::Vtep(to)) => {
+                self.encapsulate(plan, now, id, len, &view, &offload, &[to]);
+            }
+            Verdict::Flood => self.flood(plan, now, id, len, &view, offload),
+            Verdict::Reply(reason) => {
+                reason.into_iter().for_each(|reason| self.counters.dropped(reason));
+                self.ports.answer(id, self.switch.reply());
+            }
+        }
+    }
+
+    fn flood(
+        &mut self,
+        plan: &Plan,
+        now: Now,
+        id: PortId,
+        len: usize,
+        view: &View,
+        mut offload: Offload,
+    ) {
+        let mut vteps = Vec::new();
+        let (_, frame) = self.outbox.read(len);
+        for target in self.switch.targets() {
+            match *target {
+                Target::Port(to) => self.ports.deliver(now, to, frame, view, &mut offload),
+                Target::Vtep(to) => vteps.push(to),
+            }
+        }
+        if !vteps.is_empty() {
+            self.encapsulate(plan, now, id, len, view, &offload, &vteps);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a frame's circumstances, passed on as they are")]
+    fn encapsulate(
+        &mut self,
+        plan: &Plan,
+        now: Now,
+        id: PortId,
+        len: usize,
+        view: &View,
+        offload: &Offload,
+        to: &[IpAddr],
+    ) {
+        let Some((network, _)) = plan.port(id) else { return };
+        let origin = Origin { vni: network.vni, port: Some(id) };
+        self.outbox.send(now, len, view, offload, origin, to);
+    }
+
+    /// One batch from the underlay.
+    pub(super) fn receive(&mut self, plan: &Plan, now: Now, socket: &Socket) -> Batch {
+        let Ok(received) = self.inbox.receive(socket) else { return Batch::Dry };
+        for i in 0..received {
+            let arrival = self.inbox.arrivals()[i].clone();
+            let (size, hint) = layout(&self.inbox.memory[arrival.range.clone()], arrival.gro_size);
+            self.count_arrival(&arrival, size);
+            for start in arrival.range.clone().step_by(size) {
+                let datagram = start..arrival.range.end.min(start + size);
+                if let Err(reason) = self.decapsulate(plan, now, &arrival, datagram, hint) {
+                    self.counters.dropped(reason);
+                }
+            }
+        }
+        self.joiner.flush(now, &mut self.ports, &mut self.inbox.memory);
+        self.flush(plan, now);
+        if received == RECEIVE_BATCH { Batch::More } else { Batch::Dry }
+    }
+
+    fn count_arrival(&self, arrival: &Arrival, size: usize) {
+        let len = arrival.range.len();
+        self.counters.udp_receives.add(1);
+        self.counters.udp_receive_bytes.add(len);
+        self.counters.udp_datagrams_in.add(len.div_ceil(size));
+        if arrival.gro_size.is_some() {
+            self.counters.udp_gro_receives.add(1);
+            self.counters.udp_gro_receive_bytes.add(len);
+        }
+    }
+
+    /// One datagram, or a super-frame of a kernel VTEP.
+    fn decapsulate(
+        &mut self,
+        plan: &Plan,
+        now: Now,
+        arrival: &Arrival,
+        datagram: Range<usize>,
+        hint: Option<u16>,
+    ) -> Result<(), Reason> {
+        let source = arrival.source;
+        let (vni, frame) =
+            vxlan::parse(&mut self.inbox.memory[datagram.clone()]).map_err(|e| match e {
+                vxlan::Error::Truncated => Reason::VxlanTruncated,
+                vxlan::Error::NoVni => Reason::VxlanFlags,
+            })?;
+        Switch::admit(plan, source, vni)?;
+        let view = View::parse(frame).map_err(|_| Reason::InnerMalformed)?;
+        ecn::decapsulate(arrival.ecn, frame, &view).map_err(|_| Reason::Congestion)?;
+        let verdict = self.switch.from_vtep(plan, now, source, vni, frame, &view);
+        let mtu = plan.network(vni).map_or(0, |network| network.mtu);
+        match verdict {
+            Verdict::Drop(reason) => return Err(reason),
+            Verdict::Consumed => {}
+            Verdict::To(Target::Port(id)) => {
+                let offload = adopt(frame, &view, mtu, hint).ok_or(Reason::TooBig)?;
+                let range = datagram.start + vxlan::LEN..datagram.end;
+                let memory = &mut self.inbox.memory;
+                self.joiner.push(now, &mut self.ports, memory, id, range, &view, offload);
+            }
+            // Out of one tunnel into another: the switch's split horizon.
+            Verdict::To(Target::Vtep(_)) => return Err(Reason::NotHere),
+            Verdict::Flood => {
+                let mut offload = adopt(frame, &view, mtu, hint).ok_or(Reason::TooBig)?;
+                for target in self.switch.targets() {
+                    if let Target::Port(id) = *target {
+                        self.ports.deliver(now, id, frame, &view, &mut offload);
+                    }
+                }
+            }
+            Verdict::Reply(reason) => {
+                self.answer(now, source, vni);
+                return reason.map_or(Ok(()), Err);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the switch's reply to a VTEP.
+    fn answer(&mut self, now: Now, to: IpAddr, vni: Vni) {
+        let reply = self.switch.reply();
+        if let Ok(view) = View::parse(reply)
+            && self.outbox.fill(now, reply)
+        {
+            let origin = Origin { vni, port: None };
+            self.outbox.send(now, reply.len(), &view, &Offload::NONE, origin, &[to]);
+        }
+    }
+
+    /// Sends what is queued, and tells containers what was too big.
+    fn flush(&mut self, plan: &Plan, now: Now) {
+        self.outbox.flush(now);
+        for refused in self.outbox.take_too_big() {
+            if let Ok(view) = View::parse(&refused.frame)
+                && self.switch.too_big(plan, now, refused.port, &refused.frame, &view, refused.mtu)
+            {
+                self.ports.answer(refused.port, self.switch.reply());
+            }
+        }
+    }
+}
+
+/// How long each datagram of a received message is, and the payload size of the
+/// inner datagrams if it is a UDP super-frame of a kernel VTEP.
+///
+/// What the kernel says beside a message is the size of the datagrams that it
+/// joined. If a kernel VTEP on this machine sent a super-frame whole, it is the
+/// size of that frame's own, inner datagrams; then the frame's IP header speaks
+/// of all bytes that there are.
+fn layout(message: &[u8], gro_size: Option<usize>) -> (usize, Option<u16>) {
+    match gro_size {
+        Some(size) if is_one_frame(message, size) => (message.len(), u16::try_from(size).ok()),
+        Some(size) => (size, None),
+        None => (message.len().max(1), None),
+    }
+}
+
+fn is_one_frame(message: &[u8], size: usize) -> bool {
+    const L3: usize = vxlan::LEN + View::L3;
+    let field = |at: usize| Some(u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?]));
+    let packet = match field(L3 - 2) {
+        Some(frame::IPV4) => field(L3 + 2).map(usize::from),
+        Some(frame::IPV6) => field(L3 + 4).map(|len| 40 + usize::from(len)),
+        _ => None,
+    };
+    packet.is_some_and(|len| L3 + len > size && L3 + len == message.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message whose first inner packet claims `packet` bytes.
+    fn message(ethertype: u16, packet: usize, len: usize) -> Vec<u8> {
+        let mut message = vec![0; len];
+        message[20..22].copy_from_slice(&ethertype.to_be_bytes());
+        let (at, value) = if ethertype == frame::IPV6 { (26, packet - 40) } else { (24, packet) };
+        message[at..at + 2].copy_from_slice(&(value as u16).to_be_bytes());
+        message
+    }
+
+    #[test]
+    fn joined_datagrams_are_taken_apart() {
+        let joined = message(frame::IPV4, 1450, 3 * 1472);
+        assert_eq!(layout(&joined, Some(1472)), (1472, None));
+        assert_eq!(layout(&joined[..100], None), (100, None));
+    }
+
+    #[test]
+    fn a_kernel_vteps_super_frame_stays_whole() {
+        for ethertype in [frame::IPV4, frame::IPV6] {
+            let whole = message(ethertype, 30_000, 22 + 30_000);
+            assert_eq!(layout(&whole, Some(1200)), (30_022, Some(1200)));
+        }
+    }
+
+    #[test]
+    fn a_length_that_does_not_fit_makes_no_super_frame() {
+        let liar = message(frame::IPV4, 2000, 3 * 1472);
+        assert_eq!(layout(&liar, Some(1472)), (1472, None));
+        assert_eq!(layout(&[0; 10], Some(4)), (4, None));
+        assert_eq!(layout(&[], None), (1, None));
+    }
+}

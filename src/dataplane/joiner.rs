@@ -1,0 +1,99 @@
+//! Received frames of one flow, joined before they go into a TAP.
+//!
+//! A few flows are open at a time, within one batch only, so that nothing is
+//! ever held back. A frame that does not continue its flow closes it first:
+//! within a flow the order stays.
+
+use std::ops::Range;
+
+use super::ports::Ports;
+use crate::core::Now;
+use crate::core::plan::PortId;
+use crate::wire::coalesce::{Append, Joined};
+use crate::wire::frame::View;
+use crate::wire::vnet::Offload;
+
+/// Flows that are joined side by side.
+const FLOWS: usize = 8;
+
+/// The open flows.
+#[derive(Default)]
+pub(super) struct Joiner {
+    open: Vec<Open>,
+    /// Emptied lists, to be filled again.
+    spare: Vec<Vec<Range<usize>>>,
+}
+
+struct Open {
+    port: PortId,
+    view: View,
+    joined: Joined,
+    /// The first frame up to its end, and the payloads of those that follow.
+    pieces: Vec<Range<usize>>,
+}
+
+impl Joiner {
+    /// Takes a frame for a TAP, which lies at `range` in `memory` and stays
+    /// there until [`Joiner::flush`]. Only complete frames are joined.
+    #[expect(clippy::too_many_arguments, reason = "a frame's circumstances, passed on as they are")]
+    pub(super) fn push(
+        &mut self,
+        now: Now,
+        ports: &mut Ports,
+        memory: &mut [u8],
+        port: PortId,
+        range: Range<usize>,
+        view: &View,
+        mut offload: Offload,
+    ) {
+        let can_join = offload == Offload::NONE && ports.takes_super_frames(port, now);
+        let same = |o: &Open| o.port == port && o.view.flow() == view.flow();
+        if let Some(i) = self.open.iter().position(same) {
+            let open = &mut self.open[i];
+            let appended = match can_join {
+                true => open.joined.append(&memory[range.clone()], view),
+                false => Append::No,
+            };
+            if appended != Append::No {
+                open.pieces.push(range.start + view.payload..range.start + view.end);
+            }
+            if appended != Append::Joined {
+                self.close(i, now, ports, memory);
+            }
+            if appended != Append::No {
+                return;
+            }
+        }
+        let joined = match can_join {
+            true => Joined::start(&memory[range.clone()], view),
+            false => None,
+        };
+        let Some(joined) = joined else {
+            return ports.deliver(now, port, &mut memory[range], view, &mut offload);
+        };
+        if self.open.len() == FLOWS {
+            self.close(0, now, ports, memory);
+        }
+        let mut pieces = self.spare.pop().unwrap_or_default();
+        pieces.push(range.start..range.start + view.end);
+        self.open.push(Open { port, view: *view, joined, pieces });
+    }
+
+    /// Writes all that is open.
+    pub(super) fn flush(&mut self, now: Now, ports: &mut Ports, memory: &mut [u8]) {
+        while !self.open.is_empty() {
+            self.close(0, now, ports, memory);
+        }
+    }
+
+    fn close(&mut self, i: usize, now: Now, ports: &mut Ports, memory: &mut [u8]) {
+        let Open { port, view, joined, mut pieces } = self.open.remove(i);
+        let mut offload = joined.finish(&mut memory[pieces[0].clone()]);
+        match &pieces[..] {
+            [frame] => ports.deliver(now, port, &mut memory[frame.clone()], &view, &mut offload),
+            _ => ports.deliver_joined(now, port, memory, &pieces, &view, &offload),
+        }
+        pieces.clear();
+        self.spare.push(pieces);
+    }
+}

@@ -1,0 +1,427 @@
+//! The data plane alone, between network namespaces of this machine: real TAPs,
+//! real sockets, hand-made plans. Needs root and /dev/net/tun; without them the
+//! tests say that they are skipped.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use nix::sched::{CloneFlags, setns};
+use tokio::sync::mpsc::Receiver;
+use vxmesh::core::drops::Reason;
+use vxmesh::core::plan::{Network, Plan, Port, PortId, Remote, Spec, Subnet};
+use vxmesh::dataplane::tap::{Kind, Tap};
+use vxmesh::dataplane::{Config, Dataplane, Event};
+use vxmesh::wire::mac::Mac;
+use vxmesh::wire::vxlan::Vni;
+
+const SEED: u64 = 42;
+const BULK: usize = 48 << 20;
+
+/// Whether this process may make namespaces and TAPs; if not, the test is
+/// reported as skipped to whoever sums up (`VXMESH_SKIP_FILE`).
+fn able() -> bool {
+    let why = match (nix::unistd::Uid::effective().is_root(), Path::new("/dev/net/tun").exists()) {
+        (true, true) => return true,
+        (false, _) => "it makes network namespaces, which needs root",
+        (_, false) => "there is no /dev/net/tun: `modprobe tun`",
+    };
+    let thread = thread::current();
+    let line = format!("SKIPPED: {}: {why}\n", thread.name().unwrap_or("a test"));
+    // Not eprint!, which the test harness keeps to itself.
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    if let Some(file) = std::env::var_os("VXMESH_SKIP_FILE") {
+        let mut file = OpenOptions::new().create(true).append(true).open(file).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
+    false
+}
+
+/// Runs `ip` with the arguments in `line`; panics with its complaint.
+fn ip(line: &str) {
+    let output = Command::new("ip").args(line.split_whitespace()).output().expect("iproute2");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {line}: {complaint}");
+}
+
+/// A network namespace that is deleted when dropped.
+struct Netns(String);
+
+impl Netns {
+    fn new(role: &str) -> Netns {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let netns = Netns(format!("vxdp-{}-{number}-{role}", std::process::id()));
+        ip(&format!("netns add {}", netns.0));
+        netns.ip("link set lo up");
+        netns
+    }
+
+    fn ip(&self, line: &str) {
+        ip(&format!("-n {} {line}", self.0));
+    }
+
+    /// Starts a thread that lives in this namespace.
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
+        let file = File::open(format!("/run/netns/{}", self.0)).unwrap();
+        thread::spawn(move || {
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        })
+    }
+
+    fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.spawn(work).join().unwrap()
+    }
+
+    fn command(&self, line: &str) -> (bool, String) {
+        let words = format!("netns exec {} {line}", self.0);
+        let output = Command::new("ip").args(words.split_whitespace()).output().unwrap();
+        let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+        said.push_str(&String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), said)
+    }
+
+    fn ping(&self, to: IpAddr) {
+        let (ok, said) = self.command(&format!("ping -c 3 -i 0.05 -W 2 {to}"));
+        assert!(ok, "{said}");
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+/// A container: a namespace with a TAP in it, and the addresses it may use.
+struct Container {
+    netns: Netns,
+    mac: Mac,
+    v4: IpAddr,
+    v6: IpAddr,
+}
+
+impl Container {
+    fn new(number: u8) -> Container {
+        let v4 = IpAddr::from([10, 50, 0, number]);
+        let v6 = format!("fd50::{number}").parse().unwrap();
+        Container { netns: Netns::new("container"), mac: Mac::for_ip(v4), v4, v6 }
+    }
+
+    /// Opens its TAP and configures it as the control side would.
+    fn tap(&self, kind: Kind, mtu: u16) -> Tap {
+        let (tap, lack) = self.netns.run(move || Tap::open("eth0", kind).unwrap());
+        assert_eq!(lack, None);
+        assert_eq!(tap.kind(), kind);
+        self.netns.ip(&format!("link set eth0 address {} mtu {mtu} up", self.mac));
+        self.netns.ip(&format!("addr add {}/24 dev eth0", self.v4));
+        self.netns.ip(&format!("addr add {}/64 dev eth0 nodad", self.v6));
+        tap
+    }
+
+    fn port(&self, id: u32) -> Port {
+        Port { id: PortId(id), mac: self.mac, addresses: vec![self.v4, self.v6] }
+    }
+
+    fn remote(&self, vtep: IpAddr) -> Remote {
+        Remote { mac: self.mac, addresses: vec![self.v4, self.v6], vtep }
+    }
+}
+
+fn plan(vtep: IpAddr, mtu: u16, ports: Vec<Port>, remotes: Vec<Remote>) -> Arc<ArcSwap<Plan>> {
+    let subnet =
+        |net: &str, ip: &str| Subnet { net: net.parse().unwrap(), gateway: ip.parse().unwrap() };
+    let subnets = vec![subnet("10.50.0.0/24", "10.50.0.1"), subnet("fd50::/64", "fd50::1")];
+    let spec = Spec { mtu, subnets, ports, remotes, ..Spec::default() };
+    let network = Network::new(SEED, Vni::new(5000).unwrap(), spec);
+    Arc::new(ArcSwap::from_pointee(Plan::new(SEED, vtep, [Arc::new(network)])))
+}
+
+fn start(
+    netns: &Netns,
+    vtep: IpAddr,
+    gso: bool,
+    plan: Arc<ArcSwap<Plan>>,
+) -> (Dataplane, Receiver<Event>) {
+    let no_udp_gso = (!gso).then(|| "switched off".into());
+    let config = Config { vtep, port: 4789, no_udp_gso, seed: SEED };
+    netns.run(move || Dataplane::start(config, plan).unwrap())
+}
+
+/// Two hosts with a container each.
+struct Lab {
+    // Data planes first: they are to end before their namespaces do.
+    planes: [Dataplane; 2],
+    events: [Receiver<Event>; 2],
+    containers: [Container; 2],
+    hosts: [Netns; 2],
+}
+
+impl Lab {
+    fn new(vteps: [&str; 2], kinds: [Kind; 2], gso: bool, mtu: u16) -> Lab {
+        let hosts = [Netns::new("host"), Netns::new("host")];
+        ip(&format!(
+            "link add veth0 netns {} type veth peer veth0 netns {}",
+            hosts[0].0, hosts[1].0
+        ));
+        let vteps: [IpAddr; 2] = vteps.map(|vtep| vtep.parse().unwrap());
+        for (host, vtep) in hosts.iter().zip(vteps) {
+            let (len, nodad) = if vtep.is_ipv4() { (24, "") } else { (64, "nodad") };
+            host.ip(&format!("addr add {vtep}/{len} dev veth0 {nodad}"));
+            host.ip("link set veth0 up");
+        }
+        let containers = [Container::new(2), Container::new(3)];
+        let side = |me: usize| {
+            let ports = vec![containers[me].port(7)];
+            let remotes = vec![containers[1 - me].remote(vteps[1 - me])];
+            let plan = plan(vteps[me], mtu, ports, remotes);
+            let (plane, events) = start(&hosts[me], vteps[me], gso, plan);
+            plane.add_port(PortId(7), containers[me].tap(kinds[me], mtu));
+            (plane, events)
+        };
+        let ((a, heard_a), (b, heard_b)) = (side(0), side(1));
+        Lab { planes: [a, b], events: [heard_a, heard_b], containers, hosts }
+    }
+
+    fn fast(vteps: [&str; 2]) -> Lab {
+        Lab::new(vteps, [Kind::Fast, Kind::Fast], true, 1430)
+    }
+
+    /// Pings and a checked transfer each way, over IPv4 and IPv6.
+    fn exercise(&self) {
+        let [a, b] = &self.containers;
+        a.netns.ping(b.v4);
+        b.netns.ping(a.v6);
+        transfer(&a.netns, &b.netns, b.v4, BULK);
+        transfer(&b.netns, &a.netns, a.v6, BULK);
+    }
+
+    fn count(&self, side: usize, name: &str) -> u64 {
+        self.planes[side].counters().get(name)
+    }
+
+    /// Mean bytes of the calls that these two counters are about.
+    fn mean(&self, side: usize, bytes: &str, calls: &str) -> u64 {
+        self.count(side, bytes) / self.count(side, calls).max(1)
+    }
+}
+
+/// Bytes that are wrong if moved, lost or doubled.
+fn pattern(at: usize) -> [u8; 8] {
+    (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()
+}
+
+/// Sends `len` bytes over TCP and checks every one of them.
+fn transfer(from: &Netns, to: &Netns, at: IpAddr, len: usize) {
+    let timeout = Duration::from_secs(20);
+    let listener = to.run(move || TcpListener::bind(SocketAddr::new(at, 5001)).unwrap());
+    let received = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(timeout)).unwrap();
+        let (mut chunk, mut at) = ([0; 1 << 16], 0);
+        while at < len {
+            stream.read_exact(&mut chunk).unwrap();
+            for word in chunk.as_chunks::<8>().0 {
+                assert_eq!(*word, pattern(at), "byte {at}");
+                at += 8;
+            }
+        }
+        stream.write_all(b"ok").unwrap();
+    });
+    from.run(move || {
+        let mut stream = TcpStream::connect_timeout(&(at, 5001).into(), timeout).unwrap();
+        stream.set_read_timeout(Some(timeout)).unwrap();
+        stream.set_write_timeout(Some(timeout)).unwrap();
+        for start in (0..len).step_by(1 << 16) {
+            let chunk: Vec<u8> = (start..start + (1 << 16)).step_by(8).flat_map(pattern).collect();
+            stream.write_all(&chunk).unwrap();
+        }
+        let mut answer = [0; 2];
+        stream.read_exact(&mut answer).unwrap();
+    });
+    received.join().unwrap();
+}
+
+#[test]
+fn super_frames_pass_between_fast_taps() {
+    if !able() {
+        return;
+    }
+    let lab = Lab::fast(["192.0.2.1", "192.0.2.2"]);
+    lab.exercise();
+    for side in [0, 1] {
+        let read = lab.mean(side, "tap_super_read_bytes", "tap_super_reads");
+        let sent = lab.mean(side, "udp_gso_send_bytes", "udp_gso_sends");
+        let written = lab.mean(side, "tap_super_write_bytes", "tap_super_writes");
+        assert!(read > 20_000, "bytes per super-frame read: {read}");
+        assert!(sent > 20_000, "bytes per segmented send: {sent}");
+        assert!(written > 10_000, "bytes per super-frame written: {written}");
+        assert_eq!(lab.count(side, "udp_gso_refused"), 0);
+        assert_eq!(lab.count(side, "tap_gso_refused"), 0);
+    }
+}
+
+#[test]
+fn an_ipv6_underlay_carries_the_same() {
+    if !able() {
+        return;
+    }
+    let lab = Lab::fast(["fd99::1", "fd99::2"]);
+    lab.exercise();
+    assert!(lab.count(0, "udp_gso_sends") > 100);
+}
+
+#[test]
+fn plain_and_fast_taps_understand_each_other() {
+    if !able() {
+        return;
+    }
+    let lab = Lab::new(["192.0.2.1", "192.0.2.2"], [Kind::Plain, Kind::Fast], true, 1450);
+    lab.exercise();
+    assert_eq!(lab.count(0, "tap_super_reads"), 0);
+    assert!(lab.count(1, "tap_super_writes") > 100, "frames of the plain side are joined");
+}
+
+#[test]
+fn plain_taps_do_without_offloads() {
+    if !able() {
+        return;
+    }
+    let lab = Lab::new(["192.0.2.1", "192.0.2.2"], [Kind::Plain, Kind::Plain], true, 1450);
+    lab.exercise();
+    assert_eq!(lab.count(0, "tap_super_reads") + lab.count(0, "tap_super_writes"), 0);
+}
+
+#[test]
+fn datagrams_leave_one_by_one_where_segmentation_is_off() {
+    if !able() {
+        return;
+    }
+    let lab = Lab::new(["192.0.2.1", "192.0.2.2"], [Kind::Fast, Kind::Fast], false, 1450);
+    lab.exercise();
+    for side in [0, 1] {
+        assert_eq!(lab.count(side, "udp_gso_sends"), 0);
+        assert_eq!(lab.count(side, "udp_sends"), lab.count(side, "udp_datagrams_out"));
+        let gso = &lab.planes[side].offload()[0];
+        assert_eq!((gso.name, gso.active, &*gso.reason), ("udp-gso", false, "switched off"));
+    }
+}
+
+#[test]
+fn two_containers_of_one_host_exchange_whole_super_frames() {
+    if !able() {
+        return;
+    }
+    for kinds in [[Kind::Fast, Kind::Fast], [Kind::Fast, Kind::Plain]] {
+        let host = Netns::new("host");
+        let vtep = IpAddr::from([127, 0, 0, 1]);
+        let [a, b] = [Container::new(2), Container::new(3)];
+        let plan = plan(vtep, 1450, vec![a.port(0), b.port(1)], Vec::new());
+        let (plane, _events) = start(&host, vtep, true, plan);
+        plane.add_port(PortId(0), a.tap(kinds[0], 1450));
+        plane.add_port(PortId(1), b.tap(kinds[1], 1450));
+        a.netns.ping(b.v6);
+        transfer(&a.netns, &b.netns, b.v4, BULK);
+        transfer(&b.netns, &a.netns, a.v6, BULK);
+        let counters = plane.counters();
+        assert_eq!(counters.get("udp_sends"), 0);
+        let supers = counters.get("tap_super_writes");
+        if kinds[1] == Kind::Fast {
+            let mean = counters.get("tap_super_write_bytes") / supers.max(1);
+            assert!(mean > 20_000, "bytes per super-frame written: {mean}");
+        } else {
+            assert_eq!(supers, 0);
+        }
+    }
+}
+
+#[test]
+fn a_path_narrower_than_the_container_believes_is_reported_to_it() {
+    if !able() {
+        return;
+    }
+    let lab = Lab::new(["192.0.2.1", "192.0.2.2"], [Kind::Fast, Kind::Fast], true, 1450);
+    for host in &lab.hosts {
+        host.ip("link set veth0 mtu 1400");
+    }
+    let [a, b] = &lab.containers;
+    transfer(&a.netns, &b.netns, b.v4, 4 << 20);
+    transfer(&b.netns, &a.netns, a.v6, 4 << 20);
+    assert!(lab.planes[0].counters().drops(Reason::TooBig) > 0);
+    let (_, routes) = a.netns.command(&format!("ip route get {}", b.v4));
+    assert!(routes.contains("mtu 1350"), "{routes}");
+    // It was the path and not segmentation; that goes on.
+    assert!(lab.count(0, "udp_gso_sends") > 0);
+    assert_eq!(lab.planes[0].offload()[0].reason, "");
+}
+
+#[test]
+fn a_deleted_interface_is_reported_once() {
+    if !able() {
+        return;
+    }
+    let mut lab = Lab::fast(["192.0.2.1", "192.0.2.2"]);
+    lab.containers[0].netns.ip("link del eth0");
+    assert_eq!(lab.events[0].blocking_recv(), Some(Event::PortGone(PortId(7))));
+    lab.planes[0].remove_port(PortId(7));
+    assert!(lab.events[0].try_recv().is_err());
+}
+
+#[test]
+fn a_removed_port_is_closed_and_its_number_free() {
+    if !able() {
+        return;
+    }
+    let lab = Lab::fast(["192.0.2.1", "192.0.2.2"]);
+    let [a, b] = &lab.containers;
+    lab.planes[0].remove_port(PortId(7));
+    let (exists, _) = a.netns.command("ip link show eth0");
+    assert!(!exists, "the last descriptor is closed, so the device is gone");
+    lab.planes[0].add_port(PortId(7), a.tap(Kind::Plain, 1430));
+    a.netns.ping(b.v4);
+}
+
+#[test]
+fn a_persistent_tap_is_taken_up_again() {
+    if !able() {
+        return;
+    }
+    for kind in [Kind::Fast, Kind::Plain] {
+        let netns = Netns::new("container");
+        let open = move || Tap::open("eth0", kind).map(|(tap, _)| tap);
+        let tap = netns.run(open).unwrap();
+        tap.persist(true).unwrap();
+        drop(tap);
+        netns.ip("link show eth0");
+        let other = if kind == Kind::Fast { Kind::Plain } else { Kind::Fast };
+        let refused = netns.run(move || Tap::open("eth0", other)).unwrap_err();
+        assert!(refused.to_string().starts_with("cannot open TAP eth0 with"), "{refused}");
+        let tap = netns.run(open).unwrap();
+        tap.persist(false).unwrap();
+        drop(tap);
+        assert!(!netns.command("ip link show eth0").0);
+    }
+}
+
+#[test]
+fn names_that_no_interface_can_have_are_refused() {
+    for name in ["", "a-name-of-16-byt", "zero\0inside"] {
+        for kind in [Kind::Fast, Kind::Plain] {
+            let error = Tap::open(name, kind).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The built program in real network namespaces: real daemons, real TAPs, real
+//! containers' TCP/IP, real foreign VTEPs.
+//!
+//! | module | what it holds the program to |
+//! | --- | --- |
+//! | [`peers_kernel`] | the other VTEP is a Linux `vxlan` device |
+//! | [`peers_ovs`] | the other VTEP is Open vSwitch's userspace datapath |
+//! | [`two_hosts`] | two daemons: traffic, super-frames, fallbacks |
+//! | [`router`] | the gateway: routing, ICMP errors, path MTU |
+//! | [`separation`] | isolation, multicast |
+//! | [`lifecycle`] | restart, kill -9, release, leaks |
+//! | [`attach`] | where an interface may go, addresses, undoing |
+//! | [`refusals`] | bad command lines and bad API requests |
+//! | [`hostile_wire`] | bad datagrams from the underlay |
+//! | [`hostile_container`] | bad frames from a container |
+//!
+//! All of it is one binary, so that the laboratory in [`common`] is compiled
+//! once. A test that cannot run here says so with `need!` and is counted as
+//! skipped by `tests/run`.
+
+#![allow(clippy::unwrap_used, reason = "what a test cannot have it should stop at")]
+
+#[macro_use]
+mod common;
+
+mod attach;
+mod hostile_container;
+mod hostile_wire;
+mod lifecycle;
+mod peers_kernel;
+mod peers_ovs;
+mod refusals;
+mod router;
+mod separation;
+mod two_hosts;
