@@ -39,6 +39,8 @@ Examples:
   vxmesh attach web --netns box1
   vxmesh status";
 
+const GLOBAL: &str = "Global options";
+
 /// Container networks across hosts, in user space
 ///
 /// One daemon on each host carries Ethernet frames between containers through
@@ -48,11 +50,12 @@ Examples:
 #[command(name = "vxmesh", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// The daemon's API socket [default: /run/vxmesh/vxmesh.sock]
-    #[arg(long, global = true, env = "VXMESH_SOCKET", hide_env_values = true, value_name = "PATH")]
+    #[arg(long, global = true, env = "VXMESH_SOCKET", hide_env_values = true)]
+    #[arg(value_name = "PATH", help_heading = GLOBAL)]
     socket: Option<PathBuf>,
 
     /// Log more to stderr; repeat for more (RUST_LOG has the last word)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
     verbose: u8,
 
     #[command(subcommand)]
