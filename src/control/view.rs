@@ -107,7 +107,7 @@ fn kind(kind: Kind) -> &'static str {
 pub(super) fn status(control: &Control, state: &State) -> api::Status {
     let counters = control.dataplane.counters();
     let mut named: BTreeMap<String, u64> =
-        counters.traffic().into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
+        counters.traffic().iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
     named.insert("endpoints-released".to_owned(), state.released);
     let drops = Reason::ALL.iter().map(|r| (r, counters.drops(*r))).filter(|(_, n)| *n > 0);
     let endpoints = state.tables.endpoints().filter(|e| e.holder == Holder::Here).count();
