@@ -3,8 +3,8 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`output`] | tables and JSON on stdout, failures on stderr |
-//! | [`parse`] | values of options into the types that the API uses |
+//! | `output` | tables and JSON on stdout, failures on stderr |
+//! | `parse` | values of options into the types that the API uses |
 //! | the others | the verb of that name |
 //!
 //! Exit status: 0 if all went well, 1 if something failed (a sentence on stderr

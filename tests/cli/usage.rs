@@ -25,6 +25,7 @@ const VERBS: &[&[&str]] = &[
     &["vtep", "rm"],
     &["vtep", "ls"],
     &["status"],
+    &["demo"],
     &["completion"],
     &["man"],
 ];

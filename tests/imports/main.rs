@@ -40,7 +40,7 @@ const IMPURE: &[&str] = &[
     "std::process",
     "std::thread",
     "std::time::Instant",
-    "std::time::SystemTime",
+    "std::time::SystemTime::now", // as a value it may come in
     "Instant::now",
     "SystemTime::now",
     // Seeded by the operating system: another order in every run.
@@ -198,7 +198,8 @@ fn impurity_is_found_outside_tests_only() {
         ("use std::{fmt, fs::File};", "std::fs"),
         ("fn f() { ::std::thread::spawn(g); }", "std::thread"),
         ("fn f() -> u64 { std::time::Instant::now() }", "std::time::Instant"),
-        ("fn f() { SystemTime::now(); }", "SystemTime::now"),
+        ("fn f() { std::time::SystemTime::now(); }", "std::time::SystemTime::now"),
+        ("use std::time::SystemTime; fn f() { SystemTime::now(); }", "SystemTime::now"),
         ("fn f() { getrandom::fill(&mut x); }", "getrandom"),
         ("#[cfg(not(test))] fn f() { libc::close(1); }", "libc"),
         ("#[cfg(test)] use std::fs; fn f() { tokio::spawn(g); }", "tokio"),
