@@ -166,9 +166,10 @@ impl Control {
             return Err(failed(format!("cannot keep the TAP {}", record.1.ifname))(e));
         }
         let port = state.tables.free_port();
-        self.dataplane.add_port(port, made.tap);
+        // The plan first: what the container has already sent is then judged by it.
         state.tables.bind(&endpoint.id, port);
         self.publish(&mut state);
+        self.dataplane.add_port(port, made.tap);
         tracing::info!(endpoint = endpoint.name, addresses = ?endpoint.addresses, "attached");
         Ok(view::endpoint(&state, endpoint))
     }

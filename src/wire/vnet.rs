@@ -18,6 +18,14 @@ use super::frame::{Net, View, protocol};
 /// Bytes of the header (without `num_buffers`).
 pub const LEN: usize = 10;
 
+/// The most segments of a frame that Linux makes of a UDP super-frame
+/// (UDP_MAX_SEGMENTS). Without a limit a container could make us send 65,000
+/// datagrams for one frame.
+const MAX_UDP_SEGMENTS: usize = 128;
+/// The least payload of a TCP segment that Linux makes: 48 bytes
+/// (`net.ipv4.tcp_min_snd_mss`) less 40 of options.
+const MIN_TCP_SEGMENT: usize = 8;
+
 const F_NEEDS_CSUM: u8 = 1;
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
@@ -158,9 +166,14 @@ impl Header {
             (GSO_UDP_L4, _, Some(Kind::Udp)) => Kind::Udp,
             _ => return Err(Lie),
         };
-        let agrees =
-            self.gso_size > 0 && usize::from(self.csum_start) == view.l4 && view.payload < view.end;
-        if agrees { Ok(Gso { kind, size: self.gso_size }) } else { Err(Lie) }
+        let size = usize::from(self.gso_size);
+        let payload = view.end - view.payload;
+        let sane = match kind {
+            Kind::Tcp => size >= MIN_TCP_SEGMENT,
+            Kind::Udp => size > 0 && payload.div_ceil(size) <= MAX_UDP_SEGMENTS,
+        };
+        let agrees = usize::from(self.csum_start) == view.l4 && payload > 0;
+        if sane && agrees { Ok(Gso { kind, size: self.gso_size }) } else { Err(Lie) }
     }
 }
 
@@ -351,5 +364,16 @@ mod tests {
             let start = start % 120;
             complete(&mut frame, Partial { start, offset: offset % 120 }, end);
         }
+    }
+
+    #[test]
+    fn a_frame_is_not_cut_into_crumbs() {
+        let sized = |kind, packet: &Packet, size| {
+            let view = view(packet);
+            Offload::super_frame(kind, size, &view).header(&view).check(&view).is_ok()
+        };
+        let (tcp, udp) = (Packet::tcp(&[1; 1000]), Packet::udp(&[1; 1000]));
+        assert!(!sized(Kind::Tcp, &tcp, 7) && sized(Kind::Tcp, &tcp, 8));
+        assert!(!sized(Kind::Udp, &udp, 7) && sized(Kind::Udp, &udp, 8), "143 and 125 segments");
     }
 }

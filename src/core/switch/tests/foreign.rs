@@ -237,7 +237,7 @@ fn routes_from_foreign_hosts_to_containers_here() {
             let view = lab.reply().view;
             assert_eq!((view.dst, view.destination), from);
         }
-        let expired = packet(from, (router, ip(a())), 17, 1, &[0; 8]);
+        let expired = packet(from, (router, ip(a())), 17, 1, &[0, 0, 0, 0, 0, 8, 0, 0]);
         let verdict = lab.vtep(foreign(), &mut expired.clone());
         assert_eq!(verdict, Verdict::Reply(Some(Reason::TimeExceeded)));
 

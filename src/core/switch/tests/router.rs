@@ -88,7 +88,8 @@ fn what_cannot_be_routed_is_answered() {
         let from = (a().mac, (family.of)(a()));
         let to = |v4, v6| (router, (family.pick)(v4, v6));
         let send = |to| udp(from, to, 700);
-        let expired = |ttl| packet(from, (router, (family.of)(c())), 17, ttl, &[0; 8]);
+        let expired =
+            |ttl| packet(from, (router, (family.of)(c())), 17, ttl, &[0, 0, 0, 0, 0, 8, 0, 0]);
         for (name, frame, reason, kind) in [
             ("no hop left", expired(1), Reason::TimeExceeded, family.by((11, 0), (3, 0))),
             ("less than none", expired(0), Reason::TimeExceeded, family.by((11, 0), (3, 0))),
