@@ -226,11 +226,11 @@ fn pattern(at: usize) -> [u8; 8] {
 
 /// Sends `len` bytes over TCP and checks every one of them.
 fn transfer(from: &Netns, to: &Netns, at: IpAddr, len: usize) {
-    let timeout = Some(Duration::from_secs(20));
+    let timeout = Duration::from_secs(20);
     let listener = to.run(move || TcpListener::bind(SocketAddr::new(at, 5001)).unwrap());
     let received = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(timeout).unwrap();
+        stream.set_read_timeout(Some(timeout)).unwrap();
         let (mut chunk, mut at) = ([0; 1 << 16], 0);
         while at < len {
             stream.read_exact(&mut chunk).unwrap();
@@ -242,9 +242,9 @@ fn transfer(from: &Netns, to: &Netns, at: IpAddr, len: usize) {
         stream.write_all(b"ok").unwrap();
     });
     from.run(move || {
-        let mut stream = TcpStream::connect_timeout(&(at, 5001).into(), timeout.unwrap()).unwrap();
-        stream.set_read_timeout(timeout).unwrap();
-        stream.set_write_timeout(timeout).unwrap();
+        let mut stream = TcpStream::connect_timeout(&(at, 5001).into(), timeout).unwrap();
+        stream.set_read_timeout(Some(timeout)).unwrap();
+        stream.set_write_timeout(Some(timeout)).unwrap();
         for start in (0..len).step_by(1 << 16) {
             let chunk: Vec<u8> = (start..start + (1 << 16)).step_by(8).flat_map(pattern).collect();
             stream.write_all(&chunk).unwrap();

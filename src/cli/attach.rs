@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use super::client::{Client, path};
 use super::output::{self, Format, FormatArg};
 use super::parse;
 use crate::api;
+use crate::client::{Client, path};
 use crate::wire::mac::Mac;
 
 /// Attach a container or a virtual machine to a network

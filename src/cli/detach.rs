@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::client::{Client, path};
 use super::output::{self, FormatArg};
+use crate::client::{Client, path};
 
 /// Detach endpoints from their networks
 ///

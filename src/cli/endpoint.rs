@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 
-use super::client::{Client, encode, path};
 use super::detach::Detach;
 use super::output::{self, Format, FormatArg, JsonFormatArg};
 use super::parse;
 use crate::api::{self, Holder, Sandbox};
+use crate::client::{Client, encode, path};
 use crate::wire::mac::Mac;
 
 /// List and show endpoints

@@ -3,7 +3,6 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`client`] | HTTP over the unix socket, typed, with errors as sentences |
 //! | [`output`] | tables and JSON on stdout, failures on stderr |
 //! | [`parse`] | values of options into the types that the API uses |
 //! | the others | the verb of that name |
@@ -12,9 +11,9 @@
 //! says what), 2 if the command line itself makes no sense.
 
 mod attach;
-mod client;
 mod completion;
 mod daemon;
+mod demo;
 mod detach;
 mod endpoint;
 mod log;
@@ -31,7 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::api;
-use client::Client;
+use crate::client::Client;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,6 +38,8 @@ Examples:
   vxmesh network create web --subnet 10.1.0.0/24
   vxmesh attach web --netns box1
   vxmesh status";
+
+const GLOBAL: &str = "Global options";
 
 /// Container networks across hosts, in user space
 ///
@@ -49,11 +50,12 @@ Examples:
 #[command(name = "vxmesh", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// The daemon's API socket [default: /run/vxmesh/vxmesh.sock]
-    #[arg(long, global = true, env = "VXMESH_SOCKET", hide_env_values = true, value_name = "PATH")]
+    #[arg(long, global = true, env = "VXMESH_SOCKET", hide_env_values = true)]
+    #[arg(value_name = "PATH", help_heading = GLOBAL)]
     socket: Option<PathBuf>,
 
     /// Log more to stderr; repeat for more (RUST_LOG has the last word)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
     verbose: u8,
 
     #[command(subcommand)]
@@ -72,6 +74,7 @@ enum Verb {
     #[command(subcommand)]
     Vtep(vtep::Vtep),
     Status(status::Status),
+    Demo(demo::Demo),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -102,6 +105,7 @@ impl Cli {
             Verb::Endpoint(verb) => verb.run(&client()?),
             Verb::Vtep(verb) => verb.run(&client()?),
             Verb::Status(verb) => verb.run(&client()?),
+            Verb::Demo(verb) => verb.run(),
             Verb::Completion(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),
         }

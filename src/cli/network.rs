@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 
-use super::client::{Client, path};
 use super::output::{self, Format, FormatArg, JsonFormatArg};
 use super::parse;
 use crate::api;
+use crate::client::{Client, path};
 use crate::wire::vxlan::Vni;
 
 /// Create, list and remove networks

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anstyle::Style;
 use clap::Args;
 
-use super::client::{Client, path};
 use super::output::{self, Format, FormatArg};
 use crate::api;
+use crate::client::{Client, path};
 
 /// Show how the daemon is: its underlay, fast paths, traffic and drops
 #[derive(Debug, Args)]

@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 
-use super::client::{Client, path};
 use super::output::{self, FormatArg};
 use super::parse;
+use crate::client::{Client, path};
 
 /// Join foreign VXLAN endpoints to a network
 ///

@@ -7,6 +7,7 @@
 //! whatever fails leaves nothing behind. A crash in between leaves at most a
 //! record without an interface, which the next start releases.
 
+use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -237,7 +238,9 @@ impl Control {
         self.publish(&mut self.lock());
     }
 
-    fn take_up(&self, endpoint: &Endpoint, attachment: Option<&Attachment>, mtu: u16) {
+    /// Opens an endpoint's TAP and gives it to the data plane, or releases the
+    /// endpoint where that cannot be. The plan is published by the caller.
+    pub(super) fn take_up(&self, endpoint: &Endpoint, attachment: Option<&Attachment>, mtu: u16) {
         let opened = match attachment {
             Some(attachment) => reopen(attachment, endpoint, mtu),
             None => Err(Error::Failed("nothing is known of its interface".to_owned())),
@@ -290,17 +293,17 @@ fn reopen(attachment: &Attachment, endpoint: &Endpoint, mtu: u16) -> Result<Made
             netlink.set_mtu(&link, mtu)?;
         }
         let (tap, reason) = reopen_tap(&attachment.ifname, attachment.kind)
-            .map_err(failed(format!("cannot open its TAP {}", attachment.ifname)))?;
+            .map_err(|e| Error::Failed(e.to_string()))?;
         Ok(Made { tap, reason })
     })
 }
 
 /// A daemon that was just killed may hold its descriptors for a moment yet.
-fn reopen_tap(ifname: &str, kind: Kind) -> std::io::Result<(Tap, Option<String>)> {
+fn reopen_tap(ifname: &str, kind: Kind) -> io::Result<(Tap, Option<String>)> {
     let until = Instant::now() + Duration::from_secs(1);
     loop {
         match Tap::open(ifname, kind) {
-            Err(e) if e.raw_os_error() == Some(libc::EBUSY) && Instant::now() < until => {
+            Err(e) if e.kind() == ErrorKind::ResourceBusy && Instant::now() < until => {
                 thread::sleep(Duration::from_millis(5));
             }
             opened => return opened,
@@ -330,16 +333,12 @@ fn open_tap(ifname: &str, offload: Mode) -> Result<Made, Error> {
         Mode::Off => None,
         Mode::Auto => match Tap::open(ifname, Kind::Fast) {
             Ok((tap, reason)) => return Ok(Made { tap, reason }),
-            Err(e) => {
-                Some(format!("TAPs work without offloads, because the kernel refused them: {e}"))
-            }
+            Err(e) => Some(e.to_string()),
         },
     };
     match Tap::open(ifname, Kind::Plain) {
         Ok((tap, reason)) => Ok(Made { tap, reason: refused.or(reason) }),
-        Err(e) => Err(failed(format!(
-            "cannot make the TAP {ifname}; see whether /dev/net/tun exists and the daemon has CAP_NET_ADMIN"
-        ))(e)),
+        Err(e) => Err(Error::Failed(e.to_string())),
     }
 }
 

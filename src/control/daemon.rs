@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use nix::sys::utsname::uname;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::MissedTickBehavior;
@@ -71,7 +72,7 @@ async fn live(options: Options) -> Result<(), Error> {
 
 /// Everything up to the API: the underlay, the data plane, and the endpoints
 /// that were there before. Blocks, which keeps nobody waiting yet.
-fn start(options: Options, store: Store) -> Result<(Control, Receiver<Event>), Error> {
+pub(super) fn start(options: Options, store: Store) -> Result<(Control, Receiver<Event>), Error> {
     let own = Namespace::own()?;
     let underlay =
         own.run(|| underlay::discover(&Netlink::open()?, options.advertise.as_deref()))?;
@@ -85,15 +86,15 @@ fn start(options: Options, store: Store) -> Result<(Control, Receiver<Event>), E
         vtep: underlay.vtep,
         port: options.data_port,
         no_udp_gso: match options.udp_gso {
-            Mode::Auto => None,
+            Mode::Auto => uname()
+                .ok()
+                .and_then(|kernel| dataplane::gso_distrust(&kernel.release().to_string_lossy())),
             Mode::Off => Some("switched off by --udp-gso off".to_owned()),
         },
         seed,
     };
-    let (dataplane, events) = Dataplane::start(config, plan.clone()).map_err(failed(format!(
-        "cannot start VXLAN on {} port {}; see whether another program or a kernel vxlan device has the port",
-        underlay.vtep, options.data_port
-    )))?;
+    let (dataplane, events) =
+        Dataplane::start(config, plan.clone()).map_err(|e| Error::Failed(e.to_string()))?;
     let control = Control::new(options, underlay, own, store, dataplane, plan, tables)?;
     control.restore();
     Ok((control, events))

@@ -24,6 +24,8 @@ pub mod netns;
 pub mod server;
 pub mod state;
 pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod underlay;
 mod view;
 pub mod watch;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fchmod};
 use serde::Deserialize;
 use tokio::net::UnixListener;
 
@@ -20,6 +21,9 @@ use super::error::{Error, failed};
 use super::extract::{BODY_LIMIT, Failure, Json, Params, Path};
 use super::state::Control;
 use crate::api;
+
+/// For root and the socket's group.
+const MODE: u32 = 0o660;
 
 /// The socket, bound; its file is removed when this is dropped.
 #[derive(Debug)]
@@ -43,17 +47,14 @@ impl Socket {
                     path.display()
                 )));
             }
-            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(e) if e.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) => {
                 fs::remove_file(path)
                     .map_err(failed(format!("cannot replace the socket {}", path.display())))?;
             }
             // Whatever else is there, binding will say it.
             Err(_) => {}
         }
-        let before = umask(Mode::from_bits_truncate(0o117));
-        let bound = UnixListener::bind(path);
-        umask(before);
-        let listener = bound.map_err(failed(format!(
+        let listener = listen(path).map_err(failed(format!(
             "cannot listen at {}; give another --socket",
             path.display()
         )))?;
@@ -70,6 +71,22 @@ impl Socket {
         let served = axum::serve(listener, router(control)).with_graceful_shutdown(end).await;
         served.map_err(failed("cannot serve the API"))
     }
+}
+
+/// The mode is set on the socket before it has a name, so that the file is
+/// never open to more than its group, and again to make up for the umask.
+fn listen(path: &FsPath) -> io::Result<UnixListener> {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    fchmod(&socket, Mode::from_bits_truncate(MODE))?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+    socket.listen(1024)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(socket.into())
+}
+
+fn is_socket(path: &FsPath) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
 impl Drop for Socket {

@@ -108,7 +108,7 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
     let counters = control.dataplane.counters();
     let mut named: BTreeMap<String, u64> =
         counters.traffic().iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
-    named.insert("endpoints-released".to_owned(), state.released);
+    named.insert("endpoints_released".to_owned(), state.released);
     let drops = Reason::ALL.iter().map(|r| (r, counters.drops(*r))).filter(|(_, n)| *n > 0);
     let endpoints = state.tables.endpoints().filter(|e| e.holder == Holder::Here).count();
     api::Status {

@@ -33,19 +33,32 @@ impl Control {
         }
     }
 
-    /// The data plane can no longer read a TAP: the interface was deleted, or
-    /// the event is an old one of an endpoint that had this number before.
+    /// The data plane no longer reads a TAP. Where the interface was deleted
+    /// the endpoint is released. Where it is there (the event may be an old one,
+    /// of an endpoint that had this number before) its TAP is opened anew.
     pub(super) fn port_gone(&self, port: PortId) {
-        let (endpoint, attachment) = {
+        let (endpoint, attachment, mtu) = {
             let state = self.lock();
             let Some(id) = state.tables.port_owner(port) else { return };
             let known = state.tables.get_endpoint(id).zip(state.attachments.get(id));
             let Some((endpoint, attachment)) = known else { return };
-            (endpoint.clone(), attachment.clone())
+            let mtu = state.tables.network_of(endpoint).map_or(0, |n| state.tables.mtu(n));
+            (endpoint.clone(), attachment.clone(), mtu)
         };
         if !exists(&attachment, &endpoint) {
-            self.release(&endpoint.id, "its interface was deleted");
+            return self.release(&endpoint.id, "its interface was deleted");
         }
+        {
+            let mut state = self.lock();
+            if state.tables.port(&endpoint.id) != Some(port) {
+                return;
+            }
+            state.tables.unbind(&endpoint.id);
+            self.publish(&mut state);
+            self.dataplane.remove_port(port);
+        }
+        self.take_up(&endpoint, Some(&attachment), mtu);
+        self.publish(&mut self.lock());
     }
 
     fn release(&self, id: &Id, why: &str) {

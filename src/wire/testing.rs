@@ -1,5 +1,11 @@
-//! Frames for tests, built field by field. Knows nothing of the code under
-//! test, not even its checksums, so that it can stand as a second opinion.
+//! What tests and fuzz targets share: frames built field by field, with
+//! checksums of their own as a second opinion, and cutting and joining as a
+//! worker does them.
+
+use super::coalesce::{Append, Joined};
+use super::frame::View;
+use super::gso::{MAX_HEADERS, Split};
+use super::vnet::{Gso, Offload};
 
 /// What stands in the transport's checksum field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,4 +195,44 @@ pub fn ones_sum(pieces: &[&[u8]]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     sum as u16
+}
+
+/// All segments of a partial super-frame, each in one piece. Panics if it cannot
+/// be cut.
+pub fn split(frame: &[u8], gso: Gso) -> Vec<Vec<u8>> {
+    let view = View::parse(frame).unwrap();
+    let split = Split::new(frame, &view, gso).unwrap();
+    let mut headers = [0; MAX_HEADERS];
+    let mut segment = |i| {
+        let payload = split.segment(i, &mut headers);
+        [&headers[..split.headers_len()], &frame[payload]].concat()
+    };
+    let segments: Vec<_> = (0..split.segments()).map(&mut segment).collect();
+    assert_eq!(segments[0].len(), split.segment_len());
+    segments
+}
+
+/// Joins what can be joined, as a receiving worker does.
+pub fn join(frames: &[Vec<u8>]) -> Vec<(Vec<u8>, Offload)> {
+    let mut out = Vec::new();
+    let mut rest = frames.iter().peekable();
+    while let Some(first) = rest.next() {
+        let view = View::parse(first).unwrap();
+        let mut whole = first[..view.end].to_vec();
+        let Some(mut joined) = Joined::start(first, &view) else {
+            out.push((whole, Offload::NONE));
+            continue;
+        };
+        while let Some(frame) = rest.peek() {
+            let view = View::parse(frame).unwrap();
+            if joined.append(frame, &view) == Append::No {
+                break;
+            }
+            whole.extend(&frame[view.payload..view.end]);
+            rest.next();
+        }
+        let offload = joined.finish(&mut whole);
+        out.push((whole, offload));
+    }
+    out
 }

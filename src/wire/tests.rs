@@ -1,8 +1,6 @@
 //! Properties of cutting and joining together, with smoltcp's decoder as the
 //! judge of what comes out.
 
-use std::ops::Range;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smoltcp::wire::{
@@ -10,11 +8,9 @@ use smoltcp::wire::{
     UdpPacket,
 };
 
-use super::coalesce::{Append, Joined};
 use super::frame::View;
-use super::gso::{MAX_HEADERS, Split};
 use super::partial::adopt;
-use super::testing::{Packet, Sum, flag};
+use super::testing::{Packet, Sum, flag, join, split};
 use super::vnet::{self, Gso, Kind, Offload};
 
 /// What a receiver finds in a frame.
@@ -85,45 +81,6 @@ fn decode_transport(
 
 fn kind(packet: &Packet) -> Kind {
     if packet.udp { Kind::Udp } else { Kind::Tcp }
-}
-
-/// All segments of a partial super-frame, each in one piece.
-fn split(frame: &[u8], gso: Gso) -> Vec<Vec<u8>> {
-    let view = View::parse(frame).unwrap();
-    let split = Split::new(frame, &view, gso).unwrap();
-    let mut headers = [0; MAX_HEADERS];
-    let mut segment = |i| {
-        let payload: Range<usize> = split.segment(i, &mut headers);
-        [&headers[..split.headers_len()], &frame[payload]].concat()
-    };
-    let segments: Vec<_> = (0..split.segments()).map(&mut segment).collect();
-    assert_eq!(segments[0].len(), split.segment_len());
-    segments
-}
-
-/// Joins what can be joined, as a receiving worker does.
-fn join(frames: &[Vec<u8>]) -> Vec<(Vec<u8>, Offload)> {
-    let mut out = Vec::new();
-    let mut rest = frames.iter().peekable();
-    while let Some(first) = rest.next() {
-        let view = View::parse(first).unwrap();
-        let mut whole = first[..view.end].to_vec();
-        let Some(mut joined) = Joined::start(first, &view) else {
-            out.push((whole, Offload::NONE));
-            continue;
-        };
-        while let Some(frame) = rest.peek() {
-            let view = View::parse(frame).unwrap();
-            if joined.append(frame, &view) == Append::No {
-                break;
-            }
-            whole.extend(&frame[view.payload..view.end]);
-            rest.next();
-        }
-        let offload = joined.finish(&mut whole);
-        out.push((whole, offload));
-    }
-    out
 }
 
 prop_compose! {

@@ -18,9 +18,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("core", &["wire"]),
     ("dataplane", &["core", "wire"]),
     ("api", &["core", "wire"]),
+    ("client", &["api"]),
     ("control", &["api", "core", "dataplane", "wire"]),
-    ("lab", &["api", "control", "core", "dataplane", "wire"]),
-    ("cli", &["api", "control", "core", "dataplane", "lab", "wire"]),
+    ("lab", &["api", "client", "core", "wire"]),
+    ("cli", &["api", "client", "control", "core", "dataplane", "lab", "wire"]),
 ];
 
 /// The rooms that a simulator must be able to run: no I/O, no clock, no threads,

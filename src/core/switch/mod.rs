@@ -41,8 +41,8 @@ use learn::Learned;
 use limit::{Limiter, Rate};
 
 /// ICMP errors to one container or foreign VTEP. Path MTU discovery and
-/// traceroute need a few a second; Linux allows 1,000 a second for the whole
-/// host, and here nobody can use up another's share.
+/// traceroute need a burst now and then and a few a second; each has a bucket of
+/// its own, so that nobody uses up another's share (RFC 4443 section 2.4(f)).
 const COMPLAINTS: Rate = Rate::per_second(100, 50);
 
 /// Broadcast and multicast of one network. Discovery and cluster protocols

@@ -1,5 +1,5 @@
 //! The records of networks and endpoints, what may be put into them, and the
-//! [`plan`](super::plan) that follows.
+//! [`plan`] that follows.
 //!
 //! Records hold what every host may know of a network or an endpoint; where an
 //! interface of this host is (sandbox, name, TAP) is the control side's own

@@ -70,7 +70,7 @@ impl Network {
     }
 }
 
-/// A network to create; see [`crate::api::NetworkCreate`] for what may be left out.
+/// A network to create. Everything but the name may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewNetwork {
     /// Its name.

@@ -1,4 +1,5 @@
-//! HTTP/1.1 over the daemon's unix socket, one connection for each request.
+//! The API from the other side: HTTP/1.1 over the daemon's unix socket, one
+//! connection for each request, and errors as sentences.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,25 +21,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client of one daemon. Its calls block.
 #[derive(Debug)]
-pub(super) struct Client {
+pub struct Client {
     socket: PathBuf,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Client {
     /// A client of the daemon behind `socket`; nothing is connected yet.
-    pub(super) fn new(socket: PathBuf) -> anyhow::Result<Client> {
+    pub fn new(socket: PathBuf) -> anyhow::Result<Client> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Client { socket, runtime })
     }
 
     /// Reads the object at `path`.
-    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         decode(&self.call(Method::GET, path, Bytes::new())?)
     }
 
     /// Posts `body` to `path`, and reads the answer.
-    pub(super) fn post<T: DeserializeOwned>(
+    pub fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
@@ -47,17 +48,17 @@ impl Client {
     }
 
     /// Posts nothing to `path`, and reads the answer.
-    pub(super) fn ask<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+    pub fn ask<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         decode(&self.call(Method::POST, path, Bytes::new())?)
     }
 
     /// Puts `path` there.
-    pub(super) fn put(&self, path: &str) -> anyhow::Result<()> {
+    pub fn put(&self, path: &str) -> anyhow::Result<()> {
         self.call(Method::PUT, path, Bytes::new()).map(drop)
     }
 
     /// Deletes what is at `path`.
-    pub(super) fn delete(&self, path: &str) -> anyhow::Result<()> {
+    pub fn delete(&self, path: &str) -> anyhow::Result<()> {
         self.call(Method::DELETE, path, Bytes::new()).map(drop)
     }
 
@@ -132,12 +133,12 @@ impl Client {
 }
 
 /// `/v1/…` of the segments, whatever characters they are made of.
-pub(super) fn path(segments: &[&str]) -> String {
+pub fn path(segments: &[&str]) -> String {
     segments.iter().fold("/v1".to_owned(), |path, segment| path + "/" + &encode(segment))
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986.
-pub(super) fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     text.bytes().fold(String::new(), |out, byte| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
             out + char::from(byte).encode_utf8(&mut [0; 4])

@@ -1,0 +1,65 @@
+//! Writes the seed corpus, `fuzz/seeds/<target>/`: good frames of every kind, in
+//! the form that each target reads. Run in `fuzz/`: `cargo run --example seeds`.
+
+use std::{fs, io};
+
+use vxmesh::wire::frame::View;
+use vxmesh::wire::vnet::{Kind, Offload};
+use vxmesh::wire::vxlan::{Vni, header};
+use vxmesh_fuzz::testing::{Packet, Sum, flag};
+
+fn main() -> io::Result<()> {
+    for (name, packet) in packets() {
+        let frame = packet.build(Sum::Complete);
+        let write = |target: &str, before: &[u8]| seed(target, name, &[before, &frame].concat());
+        write("frame", &[])?;
+        write("vxlan", &header(Vni::new(4_096).expect("fits")))?;
+        write("split", &[0, 10])?;
+        write("ecn", &[3])?;
+        write("adopt", &[0, 70, 0, 5, 2])?;
+        write("vnet", &virtio(&packet))?;
+
+        let first = [&[0, frame.len() as u8], &frame[..]].concat();
+        // Two in sequence, one with another TTL, two more, one shorter.
+        let ttl = if packet.v6 { 21 } else { 22 };
+        let rest = [1, 0, 1, 0, 1, 2, ttl, 7, 1, 0, 1, 0, 5, 0];
+        seed("coalesce", name, &[&first[..], &rest].concat())?;
+    }
+    seed("frame", "arp", &arp())
+}
+
+fn packets() -> Vec<(&'static str, Packet)> {
+    let options = vec![1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+    let flags = flag::ACK | flag::CWR | flag::PSH;
+    let tcp = Packet { options, tos: 2, ..Packet::tcp(b"a payload of some bytes") };
+    let udp = Packet::udp(b"a payload of some bytes");
+    let v6 = |packet: &Packet| Packet { v6: true, ..packet.clone() };
+    vec![
+        ("tcp6", v6(&tcp)),
+        ("tcp6-extensions", Packet { extras: 2, ..v6(&tcp) }),
+        ("tcp4-flags", Packet { flags, ..tcp.clone() }),
+        ("tcp4", tcp),
+        ("udp6", v6(&udp)),
+        ("udp4-options", Packet { extras: 2, padding: 4, ..udp.clone() }),
+        ("udp4", udp),
+    ]
+}
+
+/// The virtio header of a super-frame.
+fn virtio(packet: &Packet) -> [u8; 10] {
+    let view = View::parse(&packet.build(Sum::Partial)).expect("a frame");
+    let kind = if packet.udp { Kind::Udp } else { Kind::Tcp };
+    Offload::super_frame(kind, 5, &view).header(&view).to_bytes()
+}
+
+fn arp() -> Vec<u8> {
+    let mut frame = vec![0xff; 42];
+    frame[6..22].copy_from_slice(&[2, 66, 10, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame
+}
+
+fn seed(target: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let folder = format!("seeds/{target}");
+    fs::create_dir_all(&folder)?;
+    fs::write(format!("{folder}/{name}"), bytes)
+}
