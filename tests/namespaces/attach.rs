@@ -141,7 +141,7 @@ fn an_attach_that_fails_leaves_nothing() {
     need!(root());
     let host = host_with_network();
     let (container, taken, fresh) = (Netns::new("box"), Netns::new("taken"), Netns::new("fresh"));
-    container.ip("link add eth0 type dummy");
+    container.ip("link add eth0 type veth peer name eth9");
     host.attach("red", &taken, "--ip 10.1.0.2 --mac 02:00:00:00:00:02");
     let before = (host.endpoints(), host.ns.interfaces());
     let name = fresh.name();
@@ -174,7 +174,7 @@ fn an_attach_that_fails_leaves_nothing() {
         assert!(matches!(output.code, Some(1 | 2)), "{line}: {output:?}");
         assert!(output.err.contains(says), "{line}: names {says}: {}", output.err);
         assert_eq!((host.endpoints(), host.ns.interfaces()), before, "after {line}");
-        assert_eq!(container.interfaces(), ["eth0"], "after {line}");
+        assert_eq!(container.interfaces(), ["eth9", "eth0"], "after {line}");
         assert_eq!(taken.interfaces(), ["eth0"], "after {line}");
         assert_eq!(fresh.interfaces(), [""; 0], "after {line}");
     }

@@ -27,7 +27,7 @@ const ALL_NODES_MAC: Mac = [0x33, 0x33, 0, 0, 0, 1];
 /// Stands in every frame that must not arrive.
 const MARK: &[u8] = b"must not arrive";
 
-/// Two containers on `red` and a third, with the victim's address, on `blue`.
+/// Two containers on `red` and a third on `blue`.
 struct Lab {
     host: Host,
     evil: Netns,
@@ -39,11 +39,11 @@ struct Lab {
 fn lab() -> Lab {
     let host = one_host();
     host.ok("network create red --subnet 10.1.0.0/24 --subnet fd01::/64 --opt multicast");
-    host.ok("network create blue --subnet 10.1.0.0/24 --subnet fd01::/64 --opt multicast");
+    host.ok("network create blue --subnet 10.2.0.0/24 --subnet fd02::/64 --opt multicast");
     let [evil, victim, blue] = ["evil", "victim", "blue"].map(Netns::new);
     let endpoint = host.attach("red", &evil, &format!("--ip {EVIL} --ip {EVIL_V6}"));
     host.attach("red", &victim, &format!("--ip {VICTIM} --ip {VICTIM_V6}"));
-    host.attach("blue", &blue, &format!("--ip {VICTIM} --ip {VICTIM_V6}"));
+    host.attach("blue", &blue, "");
     assert_eq!(mac(&endpoint), EVIL_MAC);
     evil.ping(VICTIM);
     evil.ping(VICTIM_V6);

@@ -39,11 +39,11 @@ fn lab() -> Lab {
     far.address(&format!("{STRANGER}/24"), UNDERLAY);
     let host = Host::start(a, HOST, &[]);
     host.ok(&format!("network create red --vni {VNI} --subnet 10.1.0.0/24"));
-    host.ok(&format!("network create blue --vni {} --subnet 10.1.0.0/24", VNI + 1));
+    host.ok(&format!("network create blue --vni {} --subnet 10.2.0.0/24", VNI + 1));
     host.ok(&format!("vtep add red {PEER}"));
     let (ours, blue) = (Netns::new("ours"), Netns::new("blue"));
     host.attach("red", &ours, &format!("--ip {OURS}"));
-    host.attach("blue", &blue, &format!("--ip {OURS}"));
+    host.attach("blue", &blue, "");
     let ears = [PacketSocket::open(&ours, "eth0"), PacketSocket::open(&blue, "eth0")];
     let peer = far.enter(|| UdpSocket::bind((PEER, 0)).unwrap());
     Lab { host, ours, far, peer, ears, _blue: blue }

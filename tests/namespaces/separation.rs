@@ -11,27 +11,28 @@ use crate::common::{holds_within, root, wait_until};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 
-/// Two networks with the very same subnet, on the same two hosts.
+/// Two networks on the same two hosts, and a container that knows the other
+/// network's addresses and MACs.
 #[test]
-fn networks_with_equal_addresses_do_not_meet() {
+fn networks_do_not_meet() {
     need!(root());
     let hosts = Pair::start(Family::V4, &[], &[]);
     hosts.create("red", 4500, "--subnet 10.1.0.0/24");
-    hosts.create("blue", 4501, "--subnet 10.1.0.0/24");
+    hosts.create("blue", 4501, "--subnet 10.2.0.0/24");
     let (red_a, red_b) = (Netns::new("reda"), Netns::new("redb"));
     let (blue_a, blue_b) = (Netns::new("bluea"), Netns::new("blueb"));
     hosts.on_a("red", &red_a, "--ip 10.1.0.2");
     hosts.on_b("red", &red_b, "--ip 10.1.0.3");
-    hosts.on_a("blue", &blue_a, "--ip 10.1.0.2");
-    hosts.on_b("blue", &blue_b, "--ip 10.1.0.4");
+    hosts.on_a("blue", &blue_a, "--ip 10.2.0.2");
+    hosts.on_b("blue", &blue_b, "--ip 10.2.0.4");
     let ears = [PacketSocket::open(&red_a, "eth0"), PacketSocket::open(&red_b, "eth0")];
     red_a.ping(Ipv4Addr::new(10, 1, 0, 3));
-    blue_a.ping(Ipv4Addr::new(10, 1, 0, 4));
+    blue_a.ping(Ipv4Addr::new(10, 2, 0, 4));
 
     let marked = "-p b1be5ec7b1be5ec7";
-    let says = blue_a.ping_says(Ipv4Addr::new(10, 1, 0, 4), marked);
+    let says = blue_a.ping_says(Ipv4Addr::new(10, 2, 0, 4), marked);
     assert!(says.contains(" 0% packet loss"), "{says}");
-    // An address that only red has, with red's MAC known already.
+    blue_a.ip("route add 10.1.0.3/32 dev eth0");
     blue_a.ip("neigh replace 10.1.0.3 lladdr 02:42:0a:01:00:03 dev eth0 nud permanent");
     let before = hosts.a.drops("unknown-unicast");
     let says = blue_a.ping_says(Ipv4Addr::new(10, 1, 0, 3), marked);

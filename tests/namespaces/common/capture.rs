@@ -22,8 +22,10 @@ impl Capture {
     pub(crate) fn start(ns: &Netns, interface: &str, filter: &str) -> Capture {
         let dir = tempfile::Builder::new().prefix("vxmesh-capture-").tempdir().unwrap();
         let mut command = Command::new("tcpdump");
-        // -Z root: the directory is root's alone. -U: nothing is lost at the end.
-        command.args(["-Z", "root", "-U", "-n", "-s", "160", "-i", interface]);
+        // -Z root: the directory is root's alone. -U and immediate mode: what was
+        // seen is in the file, but for the last few packets.
+        command.args(["-Z", "root", "-U", "--immediate-mode", "-B", "16384"]);
+        command.args(["-n", "-s", "160", "-i", interface]);
         command.arg("-w").arg(dir.path().join("capture.pcap")).arg(filter);
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mut tcpdump = ns.enter(|| command.spawn().unwrap());
