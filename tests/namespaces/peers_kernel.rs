@@ -148,8 +148,9 @@ fn outer_headers_are_rfc_7348s() {
             assert_eq!(first, number(7), "a flow keeps its source port: {packet:?}");
         }
     }
-    // 17 TCP flows and a ping; by chance a few may share one of 16384 ports.
-    assert!(outer_ports.len() >= 12, "source ports vary by flow: {outer_ports:?}");
+    // By chance a few may share one of 16384 ports.
+    let flows = outer_port_of_flow.len();
+    assert!(flows > 4 && outer_ports.len() > flows * 3 / 4, "{flows} flows: {outer_ports:?}");
 }
 
 /// Opens so many connections one after another.
