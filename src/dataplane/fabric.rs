@@ -173,6 +173,9 @@ impl Fabric {
             let arrival = self.inbox.arrivals()[i].clone();
             let (size, hint) = layout(&self.inbox.memory[arrival.range.clone()], arrival.gro_size);
             self.count_arrival(&arrival, size);
+            if arrival.range.is_empty() {
+                self.counters.dropped(Reason::VxlanTruncated);
+            }
             for start in arrival.range.clone().step_by(size) {
                 let datagram = start..arrival.range.end.min(start + size);
                 if let Err(reason) = self.decapsulate(plan, now, &arrival, datagram, hint) {

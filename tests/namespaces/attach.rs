@@ -152,7 +152,7 @@ fn an_attach_that_fails_leaves_nothing() {
         ("attach red --netns /etc/hostname".to_owned(), "/etc/hostname"),
         ("attach red --netns /run/netns".to_owned(), "/run/netns"),
         ("attach red --pid 4194304".to_owned(), "4194304"),
-        ("attach green --netns x".to_owned(), "green"),
+        (format!("attach green --netns {name}"), "green"),
         (format!("attach red --netns {name} --ip 10.1.0.2"), "10.1.0.2"),
         (format!("attach red --netns {name} --ip 10.1.0.1"), "10.1.0.1"),
         (format!("attach red --netns {name} --ip 10.9.0.2"), "10.9.0.2"),
