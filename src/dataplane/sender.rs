@@ -19,6 +19,15 @@ const MAX_SEGMENTS: usize = 64;
 /// The most that fits one IPv4 packet beside its headers and UDP's.
 const MAX_BYTES: usize = 65_507;
 
+/// What became of messages.
+#[derive(Default)]
+struct Outcome {
+    /// How many the kernel took.
+    sent: usize,
+    /// The numbers of datagrams that are too big for the path.
+    too_big: Vec<usize>,
+}
+
 /// The sending half of the underlay.
 pub(super) struct Sender {
     sockets: Vec<Socket>,
@@ -67,7 +76,12 @@ impl Sender {
     /// the kernel refuses is counted; the numbers ([`Message::first`]) of
     /// datagrams that are too big for the path come back.
     pub(super) fn send(&mut self, now: Now, messages: &[Message<'_>]) -> Vec<usize> {
-        let mut too_big = Vec::new();
+        let mut outcome = Outcome::default();
+        self.transmit(now, messages, &mut outcome);
+        outcome.too_big
+    }
+
+    fn transmit(&mut self, now: Now, messages: &[Message<'_>], outcome: &mut Outcome) {
         let mut rest = messages;
         let mut forgiven = false;
         while let Some(first) = rest.first() {
@@ -75,6 +89,7 @@ impl Sender {
             match mmsg::send(&self.sockets[first.sender], &rest[..same]) {
                 Ok(sent) => {
                     rest[..sent].iter().for_each(|m| self.count(m));
+                    outcome.sent += sent;
                     rest = &rest[sent..];
                     forgiven = false;
                 }
@@ -84,35 +99,49 @@ impl Sender {
                     forgiven = true;
                 }
                 Err(e) => {
-                    too_big.extend(self.refused(now, first, &e));
+                    self.refused(now, first, &e, outcome);
                     rest = &rest[1..];
                     forgiven = false;
                 }
             }
         }
-        too_big
     }
 
-    fn refused(&mut self, now: Now, message: &Message<'_>, error: &io::Error) -> Vec<usize> {
+    fn refused(
+        &mut self,
+        now: Now,
+        message: &Message<'_>,
+        error: &io::Error,
+        outcome: &mut Outcome,
+    ) {
         if message.datagrams() > 1 && is_about_segmentation(error) {
-            return self.send_alone(now, message, error);
+            return self.send_alone(now, message, error, outcome);
         }
         let reason = reason(error);
         self.counters.dropped_many(reason, message.datagrams());
-        let numbers = message.first..message.first + message.datagrams();
-        if reason == Reason::TooBig { numbers.collect() } else { Vec::new() }
+        if reason == Reason::TooBig {
+            outcome.too_big.extend(message.first..message.first + message.datagrams());
+        }
     }
 
     /// UDP_SEGMENT may fail for one destination only: its NIC, or its MTU.
     /// Only if the datagrams pass one by one was segmentation to blame.
-    fn send_alone(&mut self, now: Now, message: &Message<'_>, error: &io::Error) -> Vec<usize> {
+    fn send_alone(
+        &mut self,
+        now: Now,
+        message: &Message<'_>,
+        error: &io::Error,
+        outcome: &mut Outcome,
+    ) {
         self.counters.udp_gso_refused.add(1);
         let alone: Vec<Message<'_>> = message.alone().collect();
-        let too_big = self.send(now, &alone);
-        if too_big.is_empty() {
+        let mut each = Outcome::default();
+        self.transmit(now, &alone, &mut each);
+        if each.sent == alone.len() {
             self.paths.refuse(message.to.ip(), now, error);
         }
-        too_big
+        outcome.sent += each.sent;
+        outcome.too_big.append(&mut each.too_big);
     }
 
     fn count(&self, message: &Message<'_>) {
@@ -136,5 +165,74 @@ fn reason(error: &io::Error) -> Reason {
         Some(libc::EMSGSIZE) => Reason::TooBig,
         Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Reason::UnderlayFull,
         _ => Reason::UnderlayUnreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::os::fd::AsRawFd;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::dataplane::udp::Underlay;
+    use crate::wire::ecn::Ecn;
+
+    struct Lab {
+        sender: Sender,
+        underlay: Underlay,
+        report: Report,
+        counters: Arc<CachePadded<Counters>>,
+    }
+
+    fn lab() -> Lab {
+        let config = Config { vtep: [127, 0, 0, 1].into(), port: 0, no_udp_gso: None, seed: 6 };
+        let mut underlay = Underlay::bind(&config).unwrap();
+        let (report, counters) = (Report::default(), Arc::default());
+        let senders = std::mem::take(&mut underlay.senders);
+        let sender = Sender::new(senders, &config, report.clone(), Arc::clone(&counters));
+        Lab { sender, underlay, report, counters }
+    }
+
+    /// Three datagrams of 100 bytes that the kernel is to segment.
+    fn send(lab: &mut Lab, to: SocketAddr) -> Vec<usize> {
+        let bytes = [7; 100];
+        let pieces = [IoSlice::new(&bytes); 3];
+        let message =
+            Message { sender: 0, to, ecn: Ecn::NotEct, pieces: &pieces, slices: 1, first: 0 };
+        lab.sender.send(Duration::ZERO, &[message])
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_segment_is_sent_one_by_one() {
+        let mut lab = lab();
+        // A socket without checksums: EINVAL for UDP_SEGMENT, and for nothing else.
+        let on: libc::c_int = 1;
+        // SAFETY: the kernel reads one int from the pointer, which outlives the call.
+        let set = unsafe {
+            let (fd, len) = (lab.sender.sockets[0].as_raw_fd(), size_of_val(&on) as _);
+            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_NO_CHECK, (&raw const on).cast(), len)
+        };
+        assert_eq!(set, 0);
+        let to = lab.underlay.receiver.local_addr().unwrap().as_socket().unwrap();
+        assert!(send(&mut lab, to).is_empty());
+        let snapshot = lab.counters.snapshot(0);
+        assert_eq!((snapshot.get("udp_sends"), snapshot.get("udp_gso_refused")), (3, 1));
+        assert_eq!(lab.sender.most(to.ip(), 100, Duration::from_secs(1)), 1);
+        assert_eq!(lab.sender.most(to.ip(), 100, Duration::from_secs(61)), MAX_SEGMENTS);
+        assert!(lab.report.lock().unwrap().is_none(), "forgotten again");
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_send_at_all_says_nothing_about_segmentation() {
+        let mut lab = lab();
+        // From the loopback address there is no way out: EINVAL, whatever is sent.
+        let to: SocketAddr = "192.0.2.1:4789".parse().unwrap();
+        assert!(send(&mut lab, to).is_empty());
+        let snapshot = lab.counters.snapshot(0);
+        assert_eq!(snapshot.get("udp_sends"), 0);
+        assert_eq!(snapshot.drops(Reason::UnderlayUnreachable), 3);
+        assert_eq!(lab.sender.most(to.ip(), 100, Duration::ZERO), MAX_SEGMENTS);
+        assert!(lab.report.lock().unwrap().is_none());
     }
 }
