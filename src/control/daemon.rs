@@ -30,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Runs the daemon until SIGTERM or SIGINT. Endpoints and their interfaces
 /// stay, so that the next start takes them up again.
 pub fn run(options: Options) -> Result<(), Error> {
+    abort_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)
@@ -37,6 +38,16 @@ pub fn run(options: Options) -> Result<(), Error> {
         .build()
         .map_err(failed("cannot start the runtime"))?;
     runtime.block_on(live(options))
+}
+
+/// A daemon that has lost an invariant ends, to be started again; it does not
+/// limp on without one of its threads.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 async fn live(options: Options) -> Result<(), Error> {
