@@ -8,10 +8,15 @@
 /// the last have an even length.
 pub fn sum(data: &[u8]) -> u64 {
     // Words are added as the machine reads them and the result is turned round
-    // once: the one's-complement sum does not care (RFC 1071, 2(B)).
-    let (quads, rest) = data.as_chunks::<4>();
-    let mut native: u64 = quads.iter().map(|q| u64::from(u32::from_ne_bytes(*q))).sum();
+    // once: the one's-complement sum does not care (RFC 1071, 2(B)). Nor does
+    // it care for the words' width, so four are taken at once (2(C)).
+    let (blocks, rest) = data.as_chunks::<64>();
+    let (quads, rest) = rest.as_chunks::<4>();
     let (pairs, last) = rest.as_chunks::<2>();
+    let mut native = sum_blocks(blocks);
+    for quad in quads {
+        native += u64::from(u32::from_ne_bytes(*quad));
+    }
     for pair in pairs {
         native += u64::from(u16::from_ne_bytes(*pair));
     }
@@ -21,12 +26,32 @@ pub fn sum(data: &[u8]) -> u64 {
     u64::from(u16::from_be(fold(native)))
 }
 
-/// Folds the carries of an unfolded sum back into 16 bits.
-pub fn fold(mut sum: u64) -> u16 {
-    while sum >> 16 != 0 {
-        sum = (sum & 0xffff) + (sum >> 16);
+/// Sum of native 32-bit words, in a form that compilers turn into four vectors
+/// side by side, with nothing beyond the target's baseline. Of every 64-bit word
+/// the high half is summed, and the whole, which wraps; the low halves are what
+/// is left of that. It spares a vector operation in five.
+fn sum_blocks(blocks: &[[u8; 64]]) -> u64 {
+    let mut wholes = [0u64; 8];
+    let mut highs = [0u64; 8];
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        for (i, word) in words.iter().enumerate() {
+            let word = u64::from_ne_bytes(*word);
+            wholes[i] = wholes[i].wrapping_add(word);
+            highs[i] += word >> 32;
+        }
     }
-    sum as u16
+    let high: u64 = highs.iter().sum();
+    let whole = wholes.iter().fold(0, |sum: u64, word| sum.wrapping_add(*word));
+    whole.wrapping_sub(high << 32) + high
+}
+
+/// Folds the carries of an unfolded sum back into 16 bits.
+pub fn fold(sum: u64) -> u16 {
+    // A number plus its halves exchanged has their sum in its upper half, the
+    // carry out of the lower half included.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The checksum field for what sums up to `sum`. It is never 0, which means "no

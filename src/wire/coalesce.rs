@@ -44,6 +44,8 @@ pub enum Append {
 pub struct Joined {
     view: View,
     first: Segment,
+    /// The first frame's, and behind them zeros.
+    headers: Headers,
     /// Payload bytes of each segment but the last.
     size: usize,
     /// Where the packet ends, with all payloads.
@@ -64,9 +66,12 @@ impl Joined {
         if first.flags != 0 || !correct(frame, view) {
             return None;
         }
+        let mut headers = [0; MAX_HEADERS];
+        headers[..view.payload].copy_from_slice(&frame[..view.payload]);
         Some(Joined {
             view: *view,
             first,
+            headers,
             size: view.end - view.payload,
             end: view.end,
             segments: 1,
@@ -80,7 +85,8 @@ impl Joined {
         let Some(next) = Segment::read(frame, view) else { return Append::No };
         let len = view.end - view.payload;
         let fits = !self.closed && len <= self.size && self.end + len <= View::L3 + MAX_PACKET;
-        if !fits || !self.continues(&next) || !correct(frame, view) {
+        let continues = fits && self.is_next(&next) && self.has_headers_of(frame, view);
+        if !continues || !correct(frame, view) {
             return Append::No;
         }
         self.end += len;
@@ -107,10 +113,10 @@ impl Joined {
         Offload::super_frame(self.first.kind, self.size as u16, view)
     }
 
-    fn continues(&self, next: &Segment) -> bool {
+    /// Whether what advances from segment to segment has done so.
+    fn is_next(&self, next: &Segment) -> bool {
         let joined = (self.end - self.view.payload) as u32;
-        next.constant == self.first.constant
-            && next.sequence == self.first.sequence.map(|s| s.wrapping_add(joined))
+        next.sequence == self.first.sequence.map(|s| s.wrapping_add(joined))
             && self.id_follows(next.id)
     }
 
@@ -118,18 +124,43 @@ impl Joined {
     /// (RFC 6864: with DF set). IPv6 has none.
     fn id_follows(&self, id: Option<u16>) -> bool {
         let (Some(first), Some(id)) = (self.first.id, id) else { return true };
-        let dont_fragment = self.first.constant[View::L3 + 6] & 0x40 != 0;
+        let dont_fragment = self.headers[View::L3 + 6] & 0x40 != 0;
         let step = usize::from(id.wrapping_sub(first));
         step == self.segments || (dont_fragment && step == 0)
     }
+
+    /// Whether all header bits are the first frame's but for those that may
+    /// differ between neighbours.
+    fn has_headers_of(&self, frame: &[u8], view: &View) -> bool {
+        let len = self.view.payload;
+        view.payload == len
+            && differing(&frame[..len], &self.headers[..len], &self.first.constant()[..len]) == 0
+    }
 }
 
-/// The headers of one candidate, taken apart.
-#[derive(Clone, Debug)]
+/// The headers of a frame, or bits in them.
+type Headers = [u8; MAX_HEADERS];
+
+/// What differs between two headers, of what `mask` lets through; 0 if nothing.
+fn differing(a: &[u8], b: &[u8], mask: &[u8]) -> u64 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let (mask, mask_rest) = mask.as_chunks::<8>();
+    let mut bits = 0;
+    for ((a, b), mask) in a.iter().zip(b).zip(mask) {
+        let [a, b, mask] = [a, b, mask].map(|word| u64::from_ne_bytes(*word));
+        bits |= (a ^ b) & mask;
+    }
+    for ((a, b), mask) in a_rest.iter().zip(b_rest).zip(mask_rest) {
+        bits |= u64::from((a ^ b) & mask);
+    }
+    bits
+}
+
+/// What the headers of one candidate say of its place in a train.
+#[derive(Clone, Copy, Debug)]
 struct Segment {
+    net: Net,
     kind: Kind,
-    /// The headers with zeros where those of neighbours may differ, and behind them.
-    constant: [u8; MAX_HEADERS],
     /// IPv4 identification.
     id: Option<u16>,
     /// TCP sequence number.
@@ -139,60 +170,75 @@ struct Segment {
 }
 
 impl Segment {
-    /// `None` if the frame is of a kind that is never joined.
+    /// `None` if the frame is of a kind that is never joined: with IP options,
+    /// without payload, TCP that is more, or less, than the next bytes of a
+    /// stream, UDP without a checksum or with a length that is not the packet's.
     fn read(frame: &[u8], view: &View) -> Option<Segment> {
         let kind = Kind::of(view)?;
         let ip_len = if view.net == Net::V4 { 20 } else { 40 };
         if view.l4 != View::L3 + ip_len || view.payload == view.end {
             return None;
         }
-        let mut constant = [0; MAX_HEADERS];
-        constant[..view.payload].copy_from_slice(&frame[..view.payload]);
-        let (network, transport) = constant.split_at_mut(view.l4);
-        let id = take_network(&mut network[View::L3..], view.net);
+        let id = (view.net == Net::V4).then(|| get16(frame, View::L3 + 4));
+        let transport = &frame[view.l4..view.payload];
         let (sequence, flags) = match kind {
-            Kind::Tcp => take_tcp(transport)?,
-            Kind::Udp => take_udp(transport, view.end - view.l4)?,
+            Kind::Tcp => read_tcp(transport)?,
+            Kind::Udp if get16(transport, 6) == 0 => return None,
+            Kind::Udp if usize::from(get16(transport, 4)) != view.end - view.l4 => return None,
+            Kind::Udp => (None, 0),
         };
-        Some(Segment { kind, constant, id, sequence, flags })
+        Some(Segment { net: view.net, kind, id, sequence, flags })
+    }
+
+    /// The header bits that are equal in all frames of a train.
+    fn constant(&self) -> &'static Headers {
+        static TCP4: Headers = constant_tcp(CONSTANT_V4, View::L3 + 20);
+        static TCP6: Headers = constant_tcp(CONSTANT_V6, View::L3 + 40);
+        static UDP4: Headers = constant_udp(CONSTANT_V4, View::L3 + 20);
+        static UDP6: Headers = constant_udp(CONSTANT_V6, View::L3 + 40);
+        match (self.kind, self.net) {
+            (Kind::Tcp, Net::V6) => &TCP6,
+            (Kind::Tcp, _) => &TCP4,
+            (Kind::Udp, Net::V6) => &UDP6,
+            (Kind::Udp, _) => &UDP4,
+        }
     }
 }
 
-/// Clears lengths, identification and checksum of an IP header.
-fn take_network(ip: &mut [u8], net: Net) -> Option<u16> {
-    if net == Net::V6 {
-        put16(ip, 4, 0);
-        return None;
-    }
-    let id = get16(ip, 4);
-    ip[2..6].fill(0);
-    put16(ip, 10, 0);
-    Some(id)
-}
-
-/// Clears sequence number, FIN, PSH and checksum. `None` for segments that are
-/// more, or less, than the next bytes of a stream. CWR is among them: RFC 3168
-/// and AccECN read a train with it differently.
-fn take_tcp(tcp: &mut [u8]) -> Option<(Option<u32>, u8)> {
+/// Sequence number, FIN and PSH. CWR keeps a segment alone: RFC 3168 and AccECN
+/// read a train with it differently.
+fn read_tcp(tcp: &[u8]) -> Option<(Option<u32>, u8)> {
     let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
     let flags = tcp[13];
-    if flags & ACK == 0 || flags & !(ACK | ECE | PSH | FIN) != 0 {
-        return None;
-    }
-    tcp[4..8].fill(0);
-    tcp[13] = flags & !(PSH | FIN);
-    put16(tcp, 16, 0);
-    Some((Some(sequence), flags & (PSH | FIN)))
+    let ordinary = flags & ACK != 0 && flags & !(ACK | ECE | PSH | FIN) == 0;
+    ordinary.then_some((Some(sequence), flags & (PSH | FIN)))
 }
 
-/// Clears length and checksum. `None` if there is no checksum, or the length
-/// is not the packet's.
-fn take_udp(udp: &mut [u8], len: usize) -> Option<(Option<u32>, u8)> {
-    if usize::from(get16(udp, 4)) != len || get16(udp, 6) == 0 {
-        return None;
+/// All but length, identification and checksum.
+const CONSTANT_V4: Headers =
+    without(without([0xff; MAX_HEADERS], View::L3 + 2, 4), View::L3 + 10, 2);
+/// All but the length.
+const CONSTANT_V6: Headers = without([0xff; MAX_HEADERS], View::L3 + 4, 2);
+
+/// All but sequence number, FIN, PSH and checksum.
+const fn constant_tcp(network: Headers, l4: usize) -> Headers {
+    let mut mask = without(without(network, l4 + 4, 4), l4 + 16, 2);
+    mask[l4 + 13] = !(PSH | FIN);
+    mask
+}
+
+/// All but length and checksum.
+const fn constant_udp(network: Headers, l4: usize) -> Headers {
+    without(network, l4 + 4, 4)
+}
+
+const fn without(mut mask: Headers, at: usize, len: usize) -> Headers {
+    let mut i = at;
+    while i < at + len {
+        mask[i] = 0;
+        i += 1;
     }
-    udp[4..8].fill(0);
-    Some((None, 0))
+    mask
 }
 
 /// Whether the checksums of the IPv4 header and of the transport are right.
