@@ -11,6 +11,7 @@
 //! says what), 2 if the command line itself makes no sense.
 
 mod attach;
+mod bench;
 mod completion;
 mod daemon;
 mod demo;
@@ -75,6 +76,7 @@ enum Verb {
     Vtep(vtep::Vtep),
     Status(status::Status),
     Demo(demo::Demo),
+    Bench(bench::Bench),
     Completion(completion::Completion),
     Man(man::Man),
 }
@@ -106,6 +108,7 @@ impl Cli {
             Verb::Vtep(verb) => verb.run(&client()?),
             Verb::Status(verb) => verb.run(&client()?),
             Verb::Demo(verb) => verb.run(),
+            Verb::Bench(verb) => verb.run(),
             Verb::Completion(verb) => verb.run(),
             Verb::Man(verb) => verb.run(),
         }

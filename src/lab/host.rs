@@ -25,6 +25,8 @@ pub struct Host {
     pub name: String,
     /// Where it is.
     pub site: Site,
+    /// Further flags for its daemon, from the next start on.
+    pub flags: Vec<String>,
     /// Its daemon's API.
     pub api: Client,
     custody: Custody,
@@ -40,6 +42,7 @@ impl Host {
         Ok(Host {
             name: name.to_owned(),
             site,
+            flags: Vec::new(),
             api: Client::new(directory.join("vxmesh.sock"))?,
             custody: custody.clone(),
             directory,
@@ -72,6 +75,7 @@ impl Host {
             .arg(self.directory.join("data"))
             .arg("--socket")
             .arg(self.socket())
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);

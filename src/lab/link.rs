@@ -2,14 +2,14 @@
 
 use std::ffi::CString;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
 };
 
 use super::namespace::Namespace;
@@ -46,6 +46,34 @@ pub fn veth(a: End<'_>, b: End<'_>, mtu: u32) -> io::Result<()> {
 pub fn bridge(namespace: &Namespace, name: &str, mtu: u32) -> io::Result<()> {
     let bridge = LinkBridge::new(name).mtu(mtu).up().build();
     namespace.run(|| netlink(async |handle| handle.link().add(bridge).execute().await))
+}
+
+/// One end of a kernel VXLAN tunnel with a single peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Tunnel<'a> {
+    /// What the device is called; at most 15 bytes.
+    pub name: &'a str,
+    /// Its VNI.
+    pub vni: u32,
+    /// The VTEP on this side.
+    pub local: Ipv4Addr,
+    /// The VTEP that everything goes to.
+    pub remote: Ipv4Addr,
+    /// Largest IP packet inside, in bytes.
+    pub mtu: u32,
+}
+
+/// Makes a kernel VXLAN device on UDP port 4789, up. Fails with
+/// [`io::ErrorKind::Unsupported`] if the kernel has none.
+pub fn vxlan(namespace: &Namespace, tunnel: Tunnel<'_>) -> io::Result<()> {
+    let device = LinkVxlan::new(tunnel.name, tunnel.vni)
+        .local(tunnel.local)
+        .remote(tunnel.remote)
+        .port(4789)
+        .mtu(tunnel.mtu)
+        .up()
+        .build();
+    namespace.run(|| netlink(async |handle| handle.link().add(device).execute().await))
 }
 
 /// Makes an interface a port of a bridge in the same namespace.

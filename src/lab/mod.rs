@@ -5,7 +5,8 @@
 //! | --- | --- |
 //! | [`privilege`] | the right to make all this, or a sentence about what is missing |
 //! | [`namespace`] | network namespaces that vanish with the process |
-//! | [`link`] | veth pairs, a bridge, addresses, routes |
+//! | [`link`] | veth pairs, a bridge, a VXLAN device, addresses, routes |
+//! | [`ethtool`] | offload features of interfaces |
 //! | [`underlay`] | the hosts' namespaces and what joins them |
 //! | [`custody`] | child processes and files, and that none is left behind |
 //! | [`host`] | a daemon on each host |
@@ -13,10 +14,13 @@
 //! | [`bulk`] | TCP transfers whose every byte is checked |
 //! | [`interrupt`] | Ctrl-C, so that all this is taken down first |
 //! | [`demo`] | `vxmesh demo` |
+//! | [`bench`] | `vxmesh bench` |
 
+pub mod bench;
 pub mod bulk;
 pub mod custody;
 pub mod demo;
+pub mod ethtool;
 pub mod host;
 pub mod interrupt;
 pub mod link;

@@ -1,0 +1,114 @@
+//! Lanes through vxmesh daemons.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::Context;
+use ipnet::{IpNet, Ipv4Net};
+
+use super::lanes::Lane;
+use super::load::Peer;
+use crate::api::{Attach, Endpoint, Network, NetworkCreate, RemoteEndpoint, Sandbox};
+use crate::lab::custody::Custody;
+use crate::lab::host::Host;
+use crate::lab::namespace::Namespace;
+use crate::lab::underlay::Underlay;
+use crate::wire::vxlan::Vni;
+
+const NETWORK: &str = "bench";
+/// How many containers an idle daemon has.
+const IDLE_ENDPOINTS: u16 = 100;
+
+/// One container on the first host, two on the second. The daemons get these flags.
+pub(super) fn two_hosts(
+    underlay: Underlay,
+    flags: &[&str],
+    custody: &Custody,
+) -> anyhow::Result<Lane> {
+    let hosts =
+        (0..2).map(|n| start(&underlay, n, flags, custody)).collect::<anyhow::Result<Vec<_>>>()?;
+    let from = container(&hosts[0], 11)?;
+    let to = vec![container(&hosts[1], 21)?, container(&hosts[1], 22)?];
+    announce(&hosts[1], from.ip, &hosts[0])?;
+    for peer in &to {
+        announce(&hosts[0], peer.ip, &hosts[1])?;
+    }
+    lane(from, to, hosts, underlay)
+}
+
+/// Three containers on one host.
+pub(super) fn one_host(underlay: Underlay, custody: &Custody) -> anyhow::Result<Lane> {
+    let host = start(&underlay, 0, &[], custody)?;
+    let from = container(&host, 11)?;
+    let to = vec![container(&host, 21)?, container(&host, 22)?];
+    lane(from, to, vec![host], underlay)
+}
+
+/// A hundred containers on one host.
+pub(super) fn idle(underlay: Underlay, custody: &Custody) -> anyhow::Result<Lane> {
+    let host = start(&underlay, 0, &[], custody)?;
+    let from = container(&host, 1)?;
+    let to =
+        (2..=IDLE_ENDPOINTS).map(|n| container(&host, n)).collect::<anyhow::Result<Vec<_>>>()?;
+    lane(from, to, vec![host], underlay)
+}
+
+fn lane(from: Peer, to: Vec<Peer>, daemons: Vec<Host>, under: Underlay) -> anyhow::Result<Lane> {
+    let _held = under.sites.into_iter().map(|site| site.namespace).collect();
+    Ok(Lane { from: from.namespace.into(), to, daemons, _held })
+}
+
+/// Starts the daemon of one of the underlay's hosts, with a network.
+fn start(
+    underlay: &Underlay,
+    site: usize,
+    flags: &[&str],
+    custody: &Custody,
+) -> anyhow::Result<Host> {
+    // All hosts of all lanes share one directory.
+    static NUMBER: AtomicU32 = AtomicU32::new(1);
+    let name = format!("host-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let mut host = Host::new(&name, underlay.sites[site].clone(), custody)?;
+    host.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    host.start().with_context(|| host.log_tail(5).join("\n"))?;
+    let create = NetworkCreate {
+        name: NETWORK.to_owned(),
+        subnets: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 0), 16))],
+        gateways: vec![Ipv4Addr::new(10, 77, 255, 254).into()],
+        vni: Vni::new(4242),
+        ..NetworkCreate::default()
+    };
+    let _: Network = host.api.post("/v1/networks", &create)?;
+    Ok(host)
+}
+
+/// Attaches a new container with 10.77.0.`last`.
+fn container(host: &Host, last: u16) -> anyhow::Result<Peer> {
+    let [high, low] = last.to_be_bytes();
+    let ip = Ipv4Addr::new(10, 77, high, low).into();
+    let namespace = Namespace::new()?;
+    let attach = Attach {
+        network: NETWORK.to_owned(),
+        sandbox: Sandbox::Netns(namespace.path().display().to_string()),
+        name: Some(format!("box{last}")),
+        ifname: None,
+        ips: vec![ip],
+        mac: None,
+        aliases: Vec::new(),
+    };
+    let _: Endpoint = host.api.post("/v1/endpoints", &attach)?;
+    Ok(Peer { namespace, ip })
+}
+
+/// Tells a host where a container of another one is.
+fn announce(to: &Host, ip: IpAddr, holder: &Host) -> anyhow::Result<()> {
+    let remote = RemoteEndpoint {
+        network: NETWORK.to_owned(),
+        name: None,
+        ips: vec![ip],
+        mac: None,
+        vtep: holder.site.vtep,
+    };
+    let _: Endpoint = to.api.post("/v1/remote-endpoints", &remote)?;
+    Ok(())
+}
