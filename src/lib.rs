@@ -38,7 +38,8 @@
 //!   namespaces and netlink.
 //! * [`api`]: the types of the HTTP API between the daemon and its clients.
 //! * [`client`]: that API from the other side.
-//! * [`lab`]: hosts and containers made of namespaces, for `vxmesh demo`.
+//! * [`lab`]: hosts and containers made of namespaces, for `vxmesh demo` and
+//!   `vxmesh bench`.
 //! * [`cli`]: one file for each verb; a thin client of the API.
 //!
 //! Imports run one way: `wire` <- `core` <- `dataplane` <- `control` <- `cli`.

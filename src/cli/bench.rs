@@ -171,3 +171,31 @@ fn number(value: f64) -> String {
         _ => format!("{value:.2}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::bench::report::tests::example;
+
+    #[test]
+    fn the_table_has_a_line_for_each_lane_with_its_ratio_and_the_targets() {
+        let page = page(&example());
+        let words = |start: &str| -> Vec<String> {
+            let line = page.lines().find(|line| line.contains(start)).unwrap();
+            line.split_whitespace().map(String::from).collect()
+        };
+        assert_eq!(words("kernel VXLAN")[..2], ["tcp-1", "[Gbit/s]"]);
+        let ours = "vxmesh 20.0 18.0-22.0 2.00 0.65 1.00 goal reached, p50 20 µs";
+        assert_eq!(words("goal reached").join(" "), ours);
+        assert_eq!(words("floor reached")[7..11], ["0.10", "0.10-0.10", "≤", "0.20"]);
+        assert!(page.starts_with("vxmesh 1.2.3 on A & B <CPU> (2 cores), Linux 6.1, 2026-"));
+    }
+
+    #[test]
+    fn seconds_are_bounded() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["0", "-1", "1e9", "NaN", "inf", "", "1s"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use super::rows::Target;
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 190.0;
 const RIGHT: f64 = 220.0;
-const TOP: f64 = 92.0;
+const TOP: f64 = 104.0;
 const BAR: f64 = 15.0;
 const ROW_TITLE: f64 = 24.0;
 const ROW_GAP: f64 = 16.0;
@@ -91,14 +91,16 @@ fn heading(out: &mut String, report: &Report) {
         "<text x=\"{MARGIN}\" y=\"28\" font-size=\"18\" font-weight=\"600\" fill=\"#1a1a1a\">{}</text>",
         escaped(&title)
     );
-    text(out, (MARGIN, 48.0), "start", "#666666", &place);
+    text(out, (MARGIN, 46.0), "start", "#666666", &place);
+    let legend = "bar: median of the rounds; thin line: from the lowest to the highest; red mark: floor, green mark: goal";
+    text(out, (MARGIN, 62.0), "start", "#666666", legend);
 }
 
 /// A row's title, its bars and the marks of its target.
 fn draw(out: &mut String, axis: &Axis, row: &Outcome, top: f64) {
     let _ = writeln!(
         out,
-        "<text x=\"{MARGIN}\" y=\"{}\" font-size=\"13\" font-weight=\"600\" fill=\"#1a1a1a\">{}</text>",
+        "<text x=\"{MARGIN}\" y=\"{}\" font-size=\"13\" font-weight=\"600\" fill=\"#1a1a1a\" stroke=\"#ffffff\" stroke-width=\"4\" paint-order=\"stroke\">{}</text>",
         top + 16.0,
         escaped(row.title)
     );

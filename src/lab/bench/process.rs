@@ -9,13 +9,34 @@ use crate::lab::host::Host;
 
 /// Processor seconds, user and system, of all daemons together.
 pub(super) fn cpu_seconds(daemons: &[Host]) -> io::Result<f64> {
-    let ticks = sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100) as f64;
-    let mut sum = 0.0;
-    for pid in daemons.iter().filter_map(Host::pid) {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        sum += cpu_ticks(&text).ok_or(io::ErrorKind::InvalidData)? as f64 / ticks;
+    daemons.iter().filter_map(Host::pid).map(cpu_seconds_of).sum()
+}
+
+/// To the nanosecond where the kernel counts so finely (CONFIG_SCHED_INFO):
+/// the ticks of `stat` are ten milliseconds, and an idle daemon uses less.
+fn cpu_seconds_of(pid: u32) -> io::Result<f64> {
+    if let Ok(seconds) = scheduled_seconds(pid) {
+        return Ok(seconds);
     }
-    Ok(sum)
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let ticks = cpu_ticks(&text).ok_or(io::ErrorKind::InvalidData)? as f64;
+    Ok(ticks / sysconf(SysconfVar::CLK_TCK)?.unwrap_or(100) as f64)
+}
+
+/// The running time of all threads. Those that have ended are missed, but a
+/// daemon starts none while it carries frames.
+fn scheduled_seconds(pid: u32) -> io::Result<f64> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        nanoseconds += running(&text).ok_or(io::ErrorKind::InvalidData)?;
+    }
+    Ok(nanoseconds as f64 / 1e9)
+}
+
+/// The first of the three numbers in a schedstat: nanoseconds on a processor.
+fn running(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().next()?.parse().ok()
 }
 
 /// Resident memory of the daemons, in 10⁶ bytes each (their mean).
@@ -50,9 +71,12 @@ mod tests {
         let stat = "77 (a) b) c) S 1 77 77 0 -1 4194560 1 2 3 4 250 17 0 0 20 0 1 0 5 6 7";
         assert_eq!(cpu_ticks(stat), Some(267));
         assert_eq!(cpu_ticks("77 (a) S 1"), None);
+        assert_eq!(running("123456 7 8\n"), Some(123_456));
+        assert_eq!(running(""), None);
         assert_eq!(resident_kib("Name:\tx\nVmRSS:\t    1234 kB\n"), Some(1234));
         assert_eq!(resident_kib("Name:\tx\n"), None);
         let own = fs::read_to_string("/proc/self/stat").unwrap();
         assert!(cpu_ticks(&own).is_some());
+        assert!(cpu_seconds_of(std::process::id()).unwrap() > 0.0);
     }
 }

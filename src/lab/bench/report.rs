@@ -216,12 +216,12 @@ fn details(samples: &[Sample]) -> BTreeMap<&'static str, f64> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::super::rows;
     use super::*;
 
     /// One row with two lanes, five rounds, 2 to 1, and one without a ratio.
-    pub(in crate::lab::bench) fn example() -> Report {
+    pub(crate) fn example() -> Report {
         let machine = Machine { cpu: "A & B <CPU>".into(), cores: 2, kernel: "6.1".into() };
         let sample = |value| Sample { value, details: vec![("p50_us", value)] };
         let mut report = Report {

@@ -7,7 +7,7 @@ pub(super) struct Search {
     passed: f64,
     failed: Option<f64>,
     next: f64,
-    /// A rate that has failed by so little that it gets a second try.
+    /// The rate gets a second try: what came of the first may be the machine's fault.
     doubted: bool,
     best: f64,
     left: u32,
@@ -61,17 +61,20 @@ impl Search {
     /// Takes note of what came of the rate that was to be offered.
     pub(super) fn observe(&mut self, probe: Probe) {
         self.left = self.left.saturating_sub(1);
-        if probe.loss() <= LOSS {
+        let passed = probe.loss() <= LOSS;
+        let kept_up = probe.sent as f64 >= self.next * probe.seconds * KEPT_UP;
+        if passed {
             self.best = self.best.max(probe.rate());
-            self.passed = self.next;
-            if (probe.sent as f64) < self.next * probe.seconds * KEPT_UP {
-                self.left = 0;
-            }
-        } else if probe.loss() <= DOUBTFUL && !self.doubted {
+        }
+        if !self.doubted && (passed && !kept_up || !passed && probe.loss() <= DOUBTFUL) {
             self.doubted = true;
             return;
-        } else {
-            self.failed = Some(self.next);
+        }
+        match (passed, kept_up) {
+            (true, true) => self.passed = self.next,
+            // More than the sender can do: there is nothing above to be found.
+            (true, false) => self.left = 0,
+            (false, _) => self.failed = Some(self.next),
         }
         self.doubted = false;
         self.next = match self.failed {

@@ -23,6 +23,9 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 const LOOK: Duration = Duration::from_millis(50);
 /// Between batches, when nothing is due.
 const NAP: Duration = Duration::from_micros(20);
+/// What a sender that was kept from running may catch up on, in seconds: more
+/// would be a burst that says something of the scheduler and not of the path.
+const CATCH_UP: f64 = 0.002;
 /// How long the last datagrams of a probe may still be on their way.
 const UNDER_WAY: Duration = Duration::from_millis(60);
 
@@ -140,12 +143,19 @@ impl Range {
         set_timerslack(1)?;
         let mut sender = Sender::new(&self.flows, self.shape);
         let (mut sent, start) = (0, Instant::now());
+        let (mut due, mut last) = (0.0, start);
+        // Room for a train or a batch in any case.
+        let most = (rate * CATCH_UP).max(64.0);
         while start.elapsed() < time {
-            let due = (rate * start.elapsed().as_secs_f64()) as u64;
-            match due.saturating_sub(sent) {
-                0 => thread::sleep(NAP),
-                due => sent += sender.send(due)?,
+            let now = Instant::now();
+            due = f64::min(due + rate * (now - last).as_secs_f64(), most);
+            last = now;
+            let taken = if due < 1.0 { 0 } else { sender.send(due as u64)? };
+            if taken == 0 {
+                thread::sleep(NAP);
             }
+            due -= taken as f64;
+            sent += taken;
         }
         Ok(sent)
     }
@@ -166,7 +176,8 @@ impl<'a> Sender<'a> {
         Sender { flows, shape, turn: 0, payload: vec![0x5a; TRAIN], headers }
     }
 
-    /// Sends one batch of at most `due` datagrams, or one train of them.
+    /// Sends one batch of at most `due` datagrams, or one train of them, and says
+    /// how many went.
     fn send(&mut self, due: u64) -> io::Result<u64> {
         let turn = self.turn;
         self.turn += 1;
@@ -176,7 +187,6 @@ impl<'a> Sender<'a> {
                 let count = (TRAIN / size).min(64) as u64;
                 // A train goes when it is full, as a sender of bulk does it.
                 if due < count {
-                    thread::sleep(NAP);
                     return Ok(0);
                 }
                 sent(flow.send(&self.payload[..count as usize * size]).map(|_| count))
