@@ -121,6 +121,7 @@ const MIXED: Load = Load::Datagrams(Shape::Mixed(16));
 const FULL: Load = Load::Datagrams(Shape::Even(1422));
 /// What QUIC sends.
 const TRAIN: Load = Load::Datagrams(Shape::Train(1200));
+const JOINED: Load = Load::Datagrams(Shape::JoinedTrain(1200));
 
 /// Everything that can be measured.
 pub static ROWS: &[Row] = &[
@@ -138,6 +139,7 @@ pub static ROWS: &[Row] = &[
     Row::new("udp-gso", "UDP, application with UDP_SEGMENT", TRAIN).ratio(0.65, 1.0),
     Row::new("udp-gso-segmenting", "UDP, application with UDP_SEGMENT, underlay segments", TRAIN)
         .segmenting(),
+    Row::new("udp-gso-gro", "UDP, applications with UDP_SEGMENT and UDP_GRO", JOINED),
     Row::new("local-tcp-1", "TCP, 1 stream, two containers of one host", STREAM)
         .on(LOCAL)
         .ratio(1.0, 1.3),

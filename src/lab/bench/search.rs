@@ -62,7 +62,10 @@ impl Search {
     pub(super) fn observe(&mut self, probe: Probe) {
         self.left = self.left.saturating_sub(1);
         let passed = probe.loss() <= LOSS;
-        let kept_up = probe.sent as f64 >= self.next * probe.seconds * KEPT_UP;
+        // A sender that does not keep up, but sent more than ever, was only
+        // kept from running for a while.
+        let kept_up = probe.sent as f64 >= self.next * probe.seconds * KEPT_UP
+            || probe.rate() > self.best * CLOSE;
         if passed {
             self.best = self.best.max(probe.rate());
         }
@@ -125,6 +128,16 @@ mod tests {
     fn stops_where_the_sender_is_the_limit() {
         let (best, _) = search(50_000.0, 1e9, 300_000.0);
         assert_eq!(best, 300_000.0);
+    }
+
+    #[test]
+    fn a_sender_that_others_keep_from_running_does_not_end_it() {
+        let mut search = Search::new(40_000.0, 30);
+        while let Some(rate) = search.next() {
+            let sent = (rate * 0.7).min(200_000.0) as u64;
+            search.observe(Probe { sent, received: sent, seconds: 1.0 });
+        }
+        assert_eq!(search.best(), 200_000.0);
     }
 
     #[test]

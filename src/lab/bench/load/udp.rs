@@ -37,9 +37,11 @@ pub(in crate::lab::bench) enum Shape {
     /// This many flows, spread over all peers, of sizes that change from one
     /// datagram to the next.
     Mixed(usize),
-    /// One flow of an application that sends (UDP_SEGMENT) and receives
-    /// (UDP_GRO) whole trains of datagrams of this payload.
+    /// One flow of an application that sends whole trains of datagrams of this
+    /// payload (UDP_SEGMENT); its peer receives them one by one.
     Train(usize),
+    /// The same, and the peer receives trains as well (UDP_GRO).
+    JoinedTrain(usize),
 }
 
 /// Payload bytes of mixed datagrams, in turn.
@@ -66,7 +68,7 @@ impl Range {
     ) -> io::Result<Range> {
         let (count, to) = match shape {
             Shape::Mixed(flows) => (flows, to),
-            Shape::Even(_) | Shape::Train(_) => (1, &to[..to.len().min(1)]),
+            Shape::Even(_) | Shape::Train(_) | Shape::JoinedTrain(_) => (1, &to[..to.len().min(1)]),
         };
         let mut range = Range {
             flows: Vec::new(),
@@ -88,7 +90,7 @@ impl Range {
                 Ok::<_, io::Error>(socket)
             })?);
         }
-        if let (Shape::Train(size), [flow]) = (shape, &range.flows[..]) {
+        if let (Shape::Train(size) | Shape::JoinedTrain(size), [flow]) = (shape, &range.flows[..]) {
             setsockopt(flow, sockopt::UdpGsoSegment, &(size as i32))?;
         }
         Ok(range)
@@ -102,8 +104,8 @@ impl Range {
             setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
         }
         let train = match self.shape {
-            Shape::Train(size) => Some(size),
-            Shape::Even(_) | Shape::Mixed(_) => None,
+            Shape::JoinedTrain(size) => Some(size),
+            Shape::Even(_) | Shape::Mixed(_) | Shape::Train(_) => None,
         };
         if train.is_some() {
             setsockopt(&socket, sockopt::UdpGroSegment, &true)?;
@@ -183,7 +185,7 @@ impl<'a> Sender<'a> {
         self.turn += 1;
         let flow = &self.flows[turn % self.flows.len()];
         match self.shape {
-            Shape::Train(size) => {
+            Shape::Train(size) | Shape::JoinedTrain(size) => {
                 let count = (TRAIN / size).min(64) as u64;
                 // A train goes when it is full, as a sender of bulk does it.
                 if due < count {
