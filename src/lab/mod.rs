@@ -14,7 +14,7 @@
 //! | [`bulk`] | TCP transfers whose every byte is checked |
 //! | [`interrupt`] | Ctrl-C, so that all this is taken down first |
 //! | [`demo`] | `vxmesh demo` |
-//! | [`bench`] | `vxmesh bench` |
+//! | [`mod@bench`] | `vxmesh bench` |
 
 pub mod bench;
 pub mod bulk;
