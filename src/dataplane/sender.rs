@@ -171,11 +171,10 @@ fn reason(error: &io::Error) -> Reason {
 #[cfg(test)]
 mod tests {
     use std::io::IoSlice;
-    use std::os::fd::AsRawFd;
     use std::time::Duration;
 
     use super::*;
-    use crate::dataplane::udp::Underlay;
+    use crate::dataplane::udp::{self, Underlay};
     use crate::wire::ecn::Ecn;
 
     struct Lab {
@@ -207,13 +206,7 @@ mod tests {
     fn what_the_kernel_does_not_segment_is_sent_one_by_one() {
         let mut lab = lab();
         // A socket without checksums: EINVAL for UDP_SEGMENT, and for nothing else.
-        let on: libc::c_int = 1;
-        // SAFETY: the kernel reads one int from the pointer, which outlives the call.
-        let set = unsafe {
-            let (fd, len) = (lab.sender.sockets[0].as_raw_fd(), size_of_val(&on) as _);
-            libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_NO_CHECK, (&raw const on).cast(), len)
-        };
-        assert_eq!(set, 0);
+        udp::set(&lab.sender.sockets[0], libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
         let to = lab.underlay.receiver.local_addr().unwrap().as_socket().unwrap();
         assert!(send(&mut lab, to).is_empty());
         let snapshot = lab.counters.snapshot(0);

@@ -157,7 +157,8 @@ fn set_buffer(socket: &Socket, force: libc::c_int, plain: libc::c_int) {
     }
 }
 
-fn set(
+/// Sets an option that is one int.
+pub(super) fn set(
     socket: &Socket,
     level: libc::c_int,
     option: libc::c_int,
