@@ -34,7 +34,7 @@ pub(super) struct Attach {
     /// The interface's name inside the container [default: eth0]
     #[arg(long)]
     ifname: Option<String>,
-    /// An address, at most one for each subnet [default: the lowest free one]
+    /// An address, at most one for each subnet [default: the lowest free one of each family]
     #[arg(long, value_name = "IP", value_parser = parse::address)]
     ip: Vec<IpAddr>,
     /// The interface's MAC

@@ -80,7 +80,7 @@ impl Control {
 
     /// The state, for a moment: never held over work in a namespace.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere ends a release build; in tests the state is still whole.
+        // A panic elsewhere ends the daemon; in tests the state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
