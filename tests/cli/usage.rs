@@ -26,6 +26,7 @@ const VERBS: &[&[&str]] = &[
     &["vtep", "ls"],
     &["status"],
     &["demo"],
+    &["bench"],
     &["completion"],
     &["man"],
 ];
