@@ -75,8 +75,9 @@ fn perform(
     }
     if keep {
         report.summary();
-        story::explore(&world, report, standing);
+        // Before anybody is told to press Ctrl-C.
         exit_code.store(i32::from(report.verdict().is_err()), Ordering::Relaxed);
+        story::explore(&world, report, standing);
         loop {
             std::thread::park();
         }
