@@ -45,7 +45,7 @@
 //! Imports run one way: `wire` <- `core` <- `dataplane` <- `control` <- `cli`.
 //! `control` and the worker meet only in the plan (published with `arc-swap`,
 //! read once per batch) and in two bounded channels: commands down, events up.
-//! `tests/imports.rs` holds this direction.
+//! `tests/imports/` holds this direction.
 //!
 //! # What is promised
 //!
