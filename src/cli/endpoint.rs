@@ -146,17 +146,10 @@ fn place(holder: &Holder) -> String {
 
 impl Inspect {
     fn run(self, client: &Client) -> anyhow::Result<()> {
-        let (endpoints, result) = output::each(&self.endpoints, |endpoint| {
+        let inspected = output::each(&self.endpoints, |endpoint| {
             client.get::<api::Endpoint>(&path(&["endpoints", endpoint]))
         });
-        match self.output.format {
-            Format::Json => output::json(&endpoints)?,
-            Format::Table => {
-                let summaries: Vec<String> = endpoints.iter().map(summary).collect();
-                output::print(&summaries.join("\n"))?;
-            }
-        }
-        result
+        output::inspected(self.output.format, inspected, summary)
     }
 }
 

@@ -198,17 +198,10 @@ impl Ls {
 
 impl Inspect {
     fn run(self, client: &Client) -> anyhow::Result<()> {
-        let (networks, result) = output::each(&self.names, |name| {
+        let inspected = output::each(&self.names, |name| {
             client.get::<api::Network>(&path(&["networks", name]))
         });
-        match self.output.format {
-            Format::Json => output::json(&networks)?,
-            Format::Table => {
-                let summaries: Vec<String> = networks.iter().map(summary).collect();
-                output::print(&summaries.join("\n"))?;
-            }
-        }
-        result
+        output::inspected(self.output.format, inspected, summary)
     }
 }
 

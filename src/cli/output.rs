@@ -121,6 +121,20 @@ pub(super) fn complain(error: anyhow::Error) {
     }
 }
 
+/// Prints what could be inspected, as JSON or as a summary of each, and then
+/// fails if something could not be.
+pub(super) fn inspected<T: Serialize>(
+    format: Format,
+    (found, result): (Vec<T>, anyhow::Result<()>),
+    summary: fn(&T) -> String,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Json => json(&found)?,
+        Format::Table => print(&found.iter().map(summary).collect::<Vec<_>>().join("\n"))?,
+    }
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
