@@ -26,6 +26,8 @@ use crate::dataplane::{self, Dataplane, Event};
 
 /// How long requests under way may take after the signal to end.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked whether sandboxes are still there.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until SIGTERM or SIGINT. Endpoints and their interfaces
 /// stay, so that the next start takes them up again.
@@ -34,6 +36,9 @@ pub fn run(options: Options) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(16)
+        // Shorter than the sweep's interval, so that the sweep does not keep
+        // alive in turn all threads that a burst of requests has started.
+        .thread_keep_alive(SWEEP_INTERVAL / 2)
         .thread_name("control")
         .build()
         .map_err(failed("cannot start the runtime"))?;
@@ -112,12 +117,12 @@ pub(super) fn start(options: Options, store: Store) -> Result<(Control, Receiver
 }
 
 async fn watch(control: Arc<Control>, mut events: Receiver<Event>) {
-    let mut every_second = tokio::time::interval(Duration::from_secs(1));
-    every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut listening = true;
     loop {
         let event = tokio::select! {
-            _ = every_second.tick() => None,
+            _ = sweep.tick() => None,
             event = events.recv(), if listening => {
                 listening = event.is_some();
                 event

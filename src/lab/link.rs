@@ -4,10 +4,12 @@ use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, State};
 use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
 };
@@ -23,7 +25,7 @@ pub struct End<'a> {
     pub name: &'a str,
 }
 
-/// Makes a veth pair, both ends up. `mtu` is the largest IP packet in bytes.
+/// Makes a veth pair, both ends up and carrying frames. `mtu` is the largest IP packet in bytes.
 /// Fails with [`io::ErrorKind::Unsupported`] if the kernel has no veth.
 pub fn veth(a: End<'_>, b: End<'_>, mtu: u32) -> io::Result<()> {
     let there = LinkMessageBuilder::<LinkUnspec>::new()
@@ -39,7 +41,34 @@ pub fn veth(a: End<'_>, b: End<'_>, mtu: u32) -> io::Result<()> {
     a.namespace.run(|| netlink(async |handle| handle.link().add(here).execute().await))?;
     // A veth end refuses to be up before it has its peer.
     set_up(a.namespace, a.name)?;
-    set_up(b.namespace, b.name)
+    set_up(b.namespace, b.name)?;
+    await_carrier(a)?;
+    await_carrier(b)
+}
+
+/// The kernel notices by and by that an end has its peer, and drops what is
+/// sent before.
+fn await_carrier(end: End<'_>) -> io::Result<()> {
+    let limit = Instant::now() + Duration::from_secs(5);
+    while !is_operational(end)? {
+        if Instant::now() > limit {
+            let text = format!("the veth interface {} does not get a carrier", end.name);
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn is_operational(end: End<'_>) -> io::Result<bool> {
+    end.namespace.run(|| {
+        let index = index(end.name)?;
+        netlink(async |handle| {
+            let mut links = handle.link().get().match_index(index).execute();
+            let link = links.try_next().await?;
+            Ok(link.is_some_and(|l| l.attributes.contains(&LinkAttribute::OperState(State::Up))))
+        })
+    })
 }
 
 /// Makes a bridge that is up and has no port yet.

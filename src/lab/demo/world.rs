@@ -17,6 +17,10 @@ use crate::lab::ping::{Pings, ping};
 use crate::lab::underlay::Underlay;
 use crate::wire::vxlan::Vni;
 
+/// How long an answer may take. Longer than a second, after which a neighbour is
+/// asked for again if the first question was lost (RFC 4861, RETRANS_TIMER).
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Everything there is.
 #[derive(Debug)]
 pub(super) struct World {
@@ -121,7 +125,7 @@ impl World {
 
     /// Pings out of a container.
     pub(super) fn ping(&self, from: &Role, to: IpAddr, count: usize) -> anyhow::Result<Pings> {
-        Ok(ping(self.sandbox(from)?, to, count, Duration::from_millis(700))?)
+        Ok(ping(self.sandbox(from)?, to, count, PATIENCE)?)
     }
 
     /// Starts a checked transfer between containers.
