@@ -9,10 +9,12 @@
 //! | --- | --- |
 //! | [`plan`] | the immutable snapshot that the control side hands to the data plane |
 //! | [`switch`] | where a frame goes: guard, ARP/ND, FDB, routing between subnets |
+//! | [`cluster`] | who belongs and is alive, what hosts tell each other, who allocates what |
 //! | [`drops`] | every reason for which a frame is dropped |
 //! | [`tables`] | networks and endpoints: what may be created, and the plan that follows |
 //! | [`ipam`] | which address is free |
 
+pub mod cluster;
 pub mod drops;
 pub mod ipam;
 pub mod map;

@@ -1,0 +1,219 @@
+//! Entries: what hosts tell each other, signed by who says it.
+//!
+//! Every entry has a key, a version and a signature of its author. Which host
+//! may write under a key follows from the key alone: keys that name a node
+//! belong to that node, the others to every member. A node's id *is* its
+//! Ed25519 verifying key, so that an entry needs nothing else to be checked.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::holding::Holding;
+use crate::core::tables::{Id, Network};
+use crate::wire::mac::Mac;
+
+/// A host's identity: its Ed25519 verifying key (RFC 8032).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub [u8; 32]);
+
+impl NodeId {
+    /// As 64 hexadecimal digits.
+    pub fn id(&self) -> Id {
+        Id::new(self.0)
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// The first twelve digits.
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..6].iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// When an entry was written, in a logical clock (Lamport, 1978): greater than
+/// everything its author had seen until then. No wall clock goes in, so that a
+/// clock that jumps can neither hide an entry nor make it immortal.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Version(pub u64);
+
+/// Something whose parts are owned by one host each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Space {
+    /// Identifiers of networks on the wire, 1 to 2^24 - 1.
+    Vni,
+    /// All IPv4 addresses, as subnets of networks take them.
+    Ipv4,
+    /// All IPv6 addresses, likewise.
+    Ipv6,
+    /// The addresses of one pool of a network: the network's id and the pool's number.
+    Pool([u8; 32], u8),
+}
+
+/// What an entry is about. The order is the one in which entries depend on
+/// each other: a batch in this order can be taken up front to back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Key {
+    /// Whether a node belongs to the cluster. Any member writes it; removal wins.
+    Member(NodeId),
+    /// A key of the ring that control traffic is sealed with. Any member writes it.
+    Secret(u32),
+    /// What a node says of itself.
+    Node(NodeId),
+    /// A network. Any member writes it.
+    Network([u8; 32]),
+    /// A node's ranges of a space.
+    Holding(NodeId, Space),
+    /// An endpoint: the node that holds it, its network, its own id.
+    Endpoint(NodeId, [u8; 32], [u8; 32]),
+}
+
+impl Key {
+    /// The only node that may write it; `None` if every member may.
+    pub fn owner(&self) -> Option<NodeId> {
+        match self {
+            Key::Member(_) | Key::Secret(_) | Key::Network(_) => None,
+            Key::Node(node) | Key::Holding(node, _) | Key::Endpoint(node, ..) => Some(*node),
+        }
+    }
+
+    /// The part of the tables that its digest is kept for.
+    pub fn realm(&self) -> Realm {
+        match self {
+            Key::Member(_) | Key::Secret(_) | Key::Node(_) | Key::Network(_) => Realm::Cluster,
+            Key::Holding(_, Space::Pool(network, _)) | Key::Endpoint(_, network, _) => {
+                Realm::Network(*network)
+            }
+            Key::Holding(..) => Realm::Cluster,
+        }
+    }
+}
+
+/// A part of the tables that two hosts compare as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Realm {
+    /// Members, nodes, networks and what belongs to no single network.
+    Cluster,
+    /// The endpoints and address ranges of one network.
+    Network([u8; 32]),
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// Of [`Key::Member`].
+    Member(Member),
+    /// Of [`Key::Secret`].
+    Secret(Secret),
+    /// Of [`Key::Node`].
+    Node(Node),
+    /// Of [`Key::Network`].
+    Network(Network),
+    /// Of [`Key::Holding`].
+    Holding(Holding),
+    /// Of [`Key::Endpoint`].
+    Endpoint(EndpointBody),
+}
+
+/// Whether a node belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Member {
+    /// It does; `exchange` is its X25519 public key.
+    Admitted {
+        /// For Noise handshakes with it.
+        exchange: [u8; 32],
+    },
+    /// It never will again, and `heir` has its ranges.
+    Removed {
+        /// Whoever removed it.
+        heir: NodeId,
+    },
+}
+
+/// A key of the ring. Its bytes are never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, zeroize::ZeroizeOnDrop)]
+pub struct Secret(pub [u8; 32]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name, for people.
+    pub name: String,
+    /// Where it sends VXLAN from and receives it.
+    pub vtep: IpAddr,
+    /// Where it hears control traffic, UDP and TCP.
+    pub control: SocketAddr,
+    /// The largest IP packet that its underlay carries, in bytes.
+    pub mtu: u16,
+    /// Its program's version.
+    pub program: String,
+    /// All its entries of this version or an older one are deleted, whether a
+    /// tombstone says so or not: that is how tombstones may be forgotten.
+    pub floor: Version,
+}
+
+/// An endpoint as other hosts need it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointBody {
+    /// Unique on its network.
+    pub name: String,
+    /// Its only MAC.
+    pub mac: Mac,
+    /// Its only addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Further names.
+    pub aliases: Vec<String>,
+    /// RFC 3339, UTC.
+    pub created: String,
+}
+
+/// A signed entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What it is about.
+    pub key: Key,
+    /// When it was written.
+    pub version: Version,
+    /// Who wrote it.
+    pub author: NodeId,
+    /// What it says; `None` says that it is deleted.
+    pub body: Option<Body>,
+    /// The author's Ed25519 signature over all of the above.
+    #[serde(with = "signature")]
+    pub signature: [u8; 64],
+}
+
+/// serde knows arrays of up to 32 elements.
+mod signature {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(s: &[u8; 64], to: S) -> Result<S::Ok, S::Error> {
+        let (mut a, mut b) = ([0; 32], [0; 32]);
+        a.copy_from_slice(&s[..32]);
+        b.copy_from_slice(&s[32..]);
+        (a, b).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 64], D::Error> {
+        let (a, b) = <([u8; 32], [u8; 32])>::deserialize(from)?;
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&a);
+        signature[32..].copy_from_slice(&b);
+        Ok(signature)
+    }
+}

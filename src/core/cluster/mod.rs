@@ -1,0 +1,12 @@
+//! The cluster: who belongs to it and is alive, what hosts tell each other, and
+//! who may allocate what.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`entry`] | signed entries, the currency of everything here |
+//! | [`rpc`] | requests and responses between two hosts |
+//! | [`holding`] | ranges of addresses, VNIs and subnets, each owned by one host |
+
+pub mod entry;
+pub mod holding;
+pub mod rpc;

@@ -1,0 +1,60 @@
+//! What one host asks of another over a connection of its own, and the answers.
+//!
+//! A connection is TCP under Noise: both ends know who the other is before the
+//! first of these messages. One request, one response, until the asking side
+//! closes.
+
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Entry, Key, NodeId, Realm, Space, Version};
+use super::holding::Want;
+
+/// The longest encoded request or response, in bytes; longer ones are refused
+/// unread. A sync that has more to say says it in several rounds.
+pub const MAX_MESSAGE: usize = 4 << 20;
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Are you there? The fallback of a probe that got lost as a datagram.
+    Ping,
+    /// Anti-entropy, first round: these are the digests of my realms.
+    Digests(Vec<(Realm, u64)>),
+    /// Second round: entries that you lack or have older, and keys that I want.
+    Exchange {
+        /// In the order of their keys.
+        entries: Vec<Entry>,
+        /// What the asking host lacks or has older.
+        want: Vec<Key>,
+    },
+    /// Give me a part of what you own.
+    Share(Space, Want),
+    /// Take over my ranges, which my entries in the message describe: I leave.
+    Leave(Vec<Entry>),
+    /// I am about to remove these nodes: promise to take nothing from them any
+    /// more, and tell me what you hold.
+    Estate(Vec<NodeId>),
+    /// The removal did not come about: forget the promise.
+    Release(Vec<NodeId>),
+    /// A host with the token asks to become a member; the entries are its own
+    /// [`Key::Node`]. Answered only to hosts that came by the token.
+    Join {
+        /// Its X25519 public key.
+        exchange: [u8; 32],
+        /// Its [`Key::Node`].
+        entries: Vec<Entry>,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// To [`Request::Ping`], and where there is nothing else to say.
+    Done,
+    /// To [`Request::Digests`]: what I have in the realms that differ.
+    Summaries(Vec<(Key, Version)>),
+    /// Entries, in the order of their keys.
+    Entries(Vec<Entry>),
+    /// No, for this reason: one sentence.
+    Refused(String),
+}
