@@ -140,7 +140,8 @@ fn place(holder: &Holder) -> String {
         }
         Holder::Local { sandbox: Sandbox::Pid(pid), ifname, .. } => format!("pid {pid} {ifname}"),
         Holder::Local { sandbox: Sandbox::Tap(tap), .. } => format!("tap {tap}"),
-        Holder::Remote { vtep } => format!("VTEP {vtep}"),
+        Holder::Remote { vtep, node } if node.is_empty() => format!("VTEP {vtep}"),
+        Holder::Remote { node, .. } => node.clone(),
     }
 }
 

@@ -79,8 +79,10 @@ pub(super) fn endpoint(state: &State, endpoint: &Endpoint) -> api::Endpoint {
             ifname: attachment.ifname.clone(),
             tap: kind(attachment.kind).to_owned(),
         },
-        (Holder::Here, None) => api::Holder::Remote { vtep: state.tables.underlay().vtep },
-        (Holder::Vtep(vtep), _) => api::Holder::Remote { vtep },
+        (Holder::Here, None) => {
+            api::Holder::Remote { vtep: state.tables.underlay().vtep, node: String::new() }
+        }
+        (Holder::Vtep(vtep), _) => api::Holder::Remote { vtep, node: String::new() },
     };
     api::Endpoint {
         id: endpoint.id.to_string(),
@@ -124,6 +126,7 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
             port: control.options.data_port,
         },
         offload: offload(control, state),
+        cluster: alone(control),
         networks: state.tables.networks().count(),
         endpoints,
         remote_endpoints: state.tables.endpoints().count() - endpoints,
@@ -136,6 +139,21 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
             })
             .collect(),
         warnings: warnings(state),
+    }
+}
+
+/// A cluster of one.
+fn alone(control: &Control) -> api::ClusterState {
+    api::ClusterState {
+        id: String::new(),
+        nodes: 1,
+        up: 1,
+        control: std::net::SocketAddr::new(control.underlay.vtep, 7946),
+        health: 0,
+        key: 0,
+        differing: Vec::new(),
+        refused: Vec::new(),
+        capacity: Vec::new(),
     }
 }
 

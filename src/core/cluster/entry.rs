@@ -5,9 +5,11 @@
 //! belong to that node, the others to every member. A node's id *is* its
 //! Ed25519 verifying key, so that an entry needs nothing else to be checked.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::holding::Holding;
@@ -22,6 +24,23 @@ impl NodeId {
     /// As 64 hexadecimal digits.
     pub fn id(&self) -> Id {
         Id::new(self.0)
+    }
+}
+
+impl Entry {
+    /// Whether it takes the place of `other`, which is about the same key. All
+    /// hosts decide alike, whatever the order in which they hear of the two.
+    pub fn beats(&self, other: &Entry) -> bool {
+        let gone = |e: &Entry| matches!(e.body, Some(Body::Member(Member::Removed { .. })));
+        let rank = |e: &Entry| (gone(e), e.version, e.author, e.signature);
+        rank(self) > rank(other)
+    }
+
+    /// Tells it from any other entry, also of the same key and version.
+    pub fn fingerprint(&self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.signature[..8]);
+        u64::from_le_bytes(bytes)
     }
 }
 
@@ -67,6 +86,10 @@ pub enum Key {
     Member(NodeId),
     /// A key of the ring that control traffic is sealed with. Any member writes it.
     Secret(u32),
+    /// What a host shows to join. Any member writes it.
+    Token,
+    /// What subnets are taken from that nobody chose. Any member writes it.
+    Pools,
     /// What a node says of itself.
     Node(NodeId),
     /// A network. Any member writes it.
@@ -81,7 +104,7 @@ impl Key {
     /// The only node that may write it; `None` if every member may.
     pub fn owner(&self) -> Option<NodeId> {
         match self {
-            Key::Member(_) | Key::Secret(_) | Key::Network(_) => None,
+            Key::Member(_) | Key::Secret(_) | Key::Token | Key::Pools | Key::Network(_) => None,
             Key::Node(node) | Key::Holding(node, _) | Key::Endpoint(node, ..) => Some(*node),
         }
     }
@@ -89,11 +112,10 @@ impl Key {
     /// The part of the tables that its digest is kept for.
     pub fn realm(&self) -> Realm {
         match self {
-            Key::Member(_) | Key::Secret(_) | Key::Node(_) | Key::Network(_) => Realm::Cluster,
             Key::Holding(_, Space::Pool(network, _)) | Key::Endpoint(_, network, _) => {
                 Realm::Network(*network)
             }
-            Key::Holding(..) => Realm::Cluster,
+            _ => Realm::Cluster,
         }
     }
 }
@@ -112,8 +134,10 @@ pub enum Realm {
 pub enum Body {
     /// Of [`Key::Member`].
     Member(Member),
-    /// Of [`Key::Secret`].
+    /// Of [`Key::Secret`] and [`Key::Token`].
     Secret(Secret),
+    /// Of [`Key::Pools`].
+    Pools(Pools),
     /// Of [`Key::Node`].
     Node(Node),
     /// Of [`Key::Network`].
@@ -149,6 +173,15 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What subnets are taken from that nobody chose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pools {
+    /// Taken in this order.
+    pub pools: Vec<Ipv4Net>,
+    /// The prefix length of the subnets.
+    pub length: u8,
+}
+
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -165,6 +198,9 @@ pub struct Node {
     /// All its entries of this version or an older one are deleted, whether a
     /// tombstone says so or not: that is how tombstones may be forgotten.
     pub floor: Version,
+    /// Nodes that are being removed, and by whom: this node takes no gift of
+    /// theirs any more.
+    pub renounced: BTreeMap<NodeId, NodeId>,
 }
 
 /// An endpoint as other hosts need it.

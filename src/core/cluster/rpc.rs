@@ -29,11 +29,12 @@ pub enum Request {
     },
     /// Give me a part of what you own.
     Share(Space, Want),
-    /// Take over my ranges, which my entries in the message describe: I leave.
+    /// I leave: remove me. The entries are my latest.
     Leave(Vec<Entry>),
-    /// I am about to remove these nodes: promise to take nothing from them any
-    /// more, and tell me what you hold.
-    Estate(Vec<NodeId>),
+    /// I am about to remove these nodes: take what they gave you, then nothing of
+    /// theirs any more, and tell me what you and they hold. The entries are what I
+    /// know of their ranges.
+    Estate(Vec<NodeId>, Vec<Entry>),
     /// The removal did not come about: forget the promise.
     Release(Vec<NodeId>),
     /// A host with the token asks to become a member; the entries are its own
@@ -51,8 +52,13 @@ pub enum Request {
 pub enum Response {
     /// To [`Request::Ping`], and where there is nothing else to say.
     Done,
-    /// To [`Request::Digests`]: what I have in the realms that differ.
-    Summaries(Vec<(Key, Version)>),
+    /// To [`Request::Digests`].
+    Summaries {
+        /// The realms that differ; not all of them where that would be too long.
+        realms: Vec<Realm>,
+        /// All that I have in these, with versions and fingerprints.
+        have: Vec<(Key, Version, u64)>,
+    },
     /// Entries, in the order of their keys.
     Entries(Vec<Entry>),
     /// No, for this reason: one sentence.

@@ -15,6 +15,18 @@ impl Id {
         Id(random.iter().map(|b| format!("{b:02x}")).collect())
     }
 
+    /// The 32 bytes; `None` if it is no id of ours, as a stored or sent one may be.
+    pub fn bytes(&self) -> Option<[u8; 32]> {
+        let mut bytes = [0; 32];
+        if self.0.len() != 64 || !self.0.is_ascii() {
+            return None;
+        }
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(self.0.get(2 * i..2 * i + 2)?, 16).ok()?;
+        }
+        Some(bytes)
+    }
+
     /// All 64 digits.
     pub fn as_str(&self) -> &str {
         &self.0

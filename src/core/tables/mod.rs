@@ -187,7 +187,7 @@ fn is_broadcast(ip: IpAddr) -> bool {
 
 /// The rule for names of networks, endpoints and aliases: what DNS and a path
 /// of a URL can both carry.
-fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
+pub fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
     let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
     if first && rest && name.len() <= 63 {

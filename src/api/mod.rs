@@ -21,13 +21,30 @@
 //! | POST /v1/remote-endpoints | [`RemoteEndpoint`] | 201, [`Endpoint`] |
 //! | GET /v1/endpoints/{endpoint} | – | [`Endpoint`] |
 //! | DELETE /v1/endpoints/{endpoint} | – | 204 |
+//! | GET /v1/cluster | – | [`Cluster`] |
+//! | POST /v1/cluster/init | [`ClusterInit`] | [`Cluster`] |
+//! | GET /v1/cluster/token | – | [`Token`] |
+//! | POST /v1/cluster/token/rotate | – | [`Token`] |
+//! | POST /v1/cluster/key/rotate | – | [`Cluster`] |
+//! | POST /v1/cluster/join | [`ClusterJoin`] | [`Cluster`] |
+//! | POST /v1/cluster/leave | [`ClusterLeave`] | 204 |
+//! | GET /v1/nodes | – | list of [`Node`] |
+//! | GET /v1/nodes/{node} | – | [`Node`] |
+//! | DELETE /v1/nodes/{node} | – | 204; several, divided by commas, are removed together |
 //!
-//! `{network}` and `{endpoint}` are a name, an id, or a prefix of an id that
+//! `{network}`, `{endpoint}` and `{node}` are a name, an id, or a prefix of an id that
 //! fits one object only. An error has a 4xx or 5xx status and an [`Error`] as
 //! its body. Fields that are not known are refused.
 
+mod cluster;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+pub use cluster::{
+    Capacity, Cluster, ClusterInit, ClusterJoin, ClusterLeave, ClusterState, Node, NodeState,
+    Refused, Share, Token,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -268,6 +285,8 @@ pub enum Holder {
     Remote {
         /// The VTEP of that host.
         vtep: IpAddr,
+        /// That host's name; empty for an endpoint that was told by hand.
+        node: String,
     },
 }
 
@@ -288,6 +307,8 @@ pub struct Status {
     pub underlay: Underlay,
     /// The fast paths, and why one is not taken.
     pub offload: Vec<OffloadState>,
+    /// The cluster as this host sees it.
+    pub cluster: ClusterState,
     /// How many networks there are.
     pub networks: usize,
     /// How many endpoints this host holds.
