@@ -6,7 +6,9 @@
 //! | [`entry`] | signed entries, the currency of everything here |
 //! | [`rpc`] | requests and responses between two hosts |
 //! | [`holding`] | ranges of addresses, VNIs and subnets, each owned by one host |
+//! | [`secret`] | identities, the key ring, sealed datagrams, Noise sessions, join tokens |
 
 pub mod entry;
 pub mod holding;
 pub mod rpc;
+pub mod secret;
