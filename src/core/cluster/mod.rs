@@ -6,7 +6,9 @@
 //! | [`entry`] | signed entries, the currency of everything here |
 //! | [`rpc`] | requests and responses between two hosts |
 //! | [`holding`] | ranges of addresses, VNIs and subnets, each owned by one host |
+//! | [`membership`] | which members are alive, and where they are heard |
 
 pub mod entry;
 pub mod holding;
+pub mod membership;
 pub mod rpc;
