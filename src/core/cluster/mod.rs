@@ -7,8 +7,10 @@
 //! | [`rpc`] | requests and responses between two hosts |
 //! | [`holding`] | ranges of addresses, VNIs and subnets, each owned by one host |
 //! | [`secret`] | identities, the key ring, sealed datagrams, Noise sessions, join tokens |
+//! | [`membership`] | which members are alive, and where they are heard |
 
 pub mod entry;
 pub mod holding;
+pub mod membership;
 pub mod rpc;
 pub mod secret;

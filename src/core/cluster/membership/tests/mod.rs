@@ -1,0 +1,4 @@
+mod hostile;
+mod life;
+mod sim;
+mod targets;
