@@ -34,7 +34,7 @@ pub struct Exhausted {
 impl Pool {
     /// The lowest address that is neither taken nor [reserved](Pool::reserved).
     pub fn lowest_free(&self, taken: &BTreeSet<IpAddr>) -> Result<IpAddr, Exhausted> {
-        let part = self.range.unwrap_or(self.net);
+        let part = self.part();
         let (first, last) = (number(part.network()), number(part.broadcast()));
         (first..=last)
             .map(|n| address(n, part))
@@ -43,6 +43,18 @@ impl Pool {
                 part,
                 held: taken.iter().filter(|ip| part.contains(*ip)).count(),
             })
+    }
+
+    /// The subnet's [reserved](Pool::reserved) addresses; some may come twice.
+    pub fn all_reserved(&self) -> impl Iterator<Item = IpAddr> {
+        [self.net.network(), self.net.broadcast(), self.gateway]
+            .into_iter()
+            .filter(|ip| self.reserved(*ip).is_some())
+    }
+
+    /// The part that addresses are chosen from.
+    pub fn part(&self) -> IpNet {
+        self.range.unwrap_or(self.net)
     }
 
     /// Why an address of the subnet can be no endpoint's: it is the subnet's
@@ -70,7 +82,8 @@ pub fn overlap(a: IpNet, b: IpNet) -> bool {
     a.contains(&b) || b.contains(&a)
 }
 
-fn number(ip: IpAddr) -> u128 {
+/// An address as a number: its 32 or 128 bits.
+pub fn number(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(ip) => ip.to_bits().into(),
         IpAddr::V6(ip) => ip.to_bits(),
@@ -79,7 +92,7 @@ fn number(ip: IpAddr) -> u128 {
 
 /// `n` as an address of `net`'s family; an IPv4 number never exceeds 32 bits,
 /// because it comes from an address of `net`.
-fn address(n: u128, net: IpNet) -> IpAddr {
+pub fn address(n: u128, net: IpNet) -> IpAddr {
     match net {
         IpNet::V4(_) => Ipv4Addr::from_bits(n as u32).into(),
         IpNet::V6(_) => Ipv6Addr::from_bits(n).into(),
