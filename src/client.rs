@@ -52,6 +52,11 @@ impl Client {
         decode(&self.call(Method::POST, path, Bytes::new())?)
     }
 
+    /// Posts `body` to `path`, which answers with nothing but success.
+    pub fn tell(&self, path: &str, body: &impl Serialize) -> anyhow::Result<()> {
+        self.call(Method::POST, path, serde_json::to_vec(body)?.into()).map(drop)
+    }
+
     /// Puts `path` there.
     pub fn put(&self, path: &str) -> anyhow::Result<()> {
         self.call(Method::PUT, path, Bytes::new()).map(drop)

@@ -34,6 +34,9 @@ pub(super) struct Daemon {
     /// The UDP port of VXLAN, here and at every peer [default: 4789]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     data_port: Option<u16>,
+    /// The UDP and TCP port of this host for control traffic [default: 7946]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    gossip_port: Option<u16>,
     /// Super-frames and checksum offload at the containers' TAPs [default: auto]
     #[arg(long, value_enum, value_name = "MODE")]
     offload: Option<Mode>,
@@ -51,6 +54,7 @@ impl Daemon {
             name: self.name,
             advertise: self.advertise,
             data_port: self.data_port,
+            gossip_port: self.gossip_port,
             offload: self.offload,
             udp_gso: self.udp_gso,
         };

@@ -12,6 +12,7 @@
 
 mod attach;
 mod bench;
+mod cluster;
 mod completion;
 mod daemon;
 mod demo;
@@ -20,6 +21,7 @@ mod endpoint;
 mod log;
 mod man;
 mod network;
+mod node;
 mod output;
 mod parse;
 mod status;
@@ -36,6 +38,7 @@ use crate::client::Client;
 const EXAMPLES: &str = "\
 Examples:
   vxmesh daemon --advertise eth0
+  vxmesh cluster token
   vxmesh network create web --subnet 10.1.0.0/24
   vxmesh attach web --netns box1
   vxmesh status";
@@ -66,6 +69,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Daemon(daemon::Daemon),
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
+    #[command(subcommand)]
+    Node(node::Node),
     #[command(subcommand)]
     Network(network::Network),
     Attach(attach::Attach),
@@ -101,6 +108,8 @@ impl Cli {
         let client = || Client::new(socket.unwrap_or_else(|| api::DEFAULT_SOCKET.into()));
         match self.verb {
             Verb::Daemon(verb) => verb.run(self.socket),
+            Verb::Cluster(verb) => verb.run(&client()?),
+            Verb::Node(verb) => verb.run(&client()?),
             Verb::Network(verb) => verb.run(&client()?),
             Verb::Attach(verb) => verb.run(&client()?),
             Verb::Detach(verb) => verb.run(&client()?),

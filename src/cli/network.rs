@@ -34,8 +34,7 @@ pub(super) enum Network {
 /// Create a network
 ///
 /// A network is one L2 segment with one VNI and one or more subnets, IPv4, IPv6
-/// or both. To reach it from several hosts, create it on each of them with the
-/// same --subnet and --vni. Prints the new network's id.
+/// or both. All hosts of the cluster know it. Prints the new network's id.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

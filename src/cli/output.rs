@@ -2,9 +2,14 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+
+use crate::lab::bench::progress::Progress;
 
 /// How a verb prints: for people, or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -78,6 +83,27 @@ pub(super) fn short(id: &str) -> String {
 pub(super) fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|i| i.to_string()).collect();
     if items.is_empty() { "-".into() } else { items.join(",") }
+}
+
+/// Does `work`, and says meanwhile on a terminal what it is and for how long it
+/// has been going on.
+pub(super) fn meanwhile<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let progress = Progress::new();
+    let (done, over) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let start = Instant::now();
+            loop {
+                progress.show(&format!("{what} ({} s)", start.elapsed().as_secs()));
+                if over.recv_timeout(Duration::from_secs(1)) != Err(RecvTimeoutError::Timeout) {
+                    break progress.clear();
+                }
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
 }
 
 /// Some of several objects could not be dealt with.

@@ -1,9 +1,9 @@
 //! Values of options, parsed into the types that the API uses, so that a slip
 //! of the pen is a usage error that says how to write it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::wire::vxlan::Vni;
 
@@ -12,6 +12,30 @@ pub(super) fn subnet(text: &str) -> Result<IpNet, String> {
     text.parse().map_err(|_| {
         "not a subnet: write an address and a prefix length, 10.1.0.0/24 or fd00:1::/64".into()
     })
+}
+
+/// `10.0.0.0/8`.
+pub(super) fn pool(text: &str) -> Result<Ipv4Net, String> {
+    text.parse().map_err(|_| {
+        "not an IPv4 pool: write an address and a prefix length, such as 10.0.0.0/8".into()
+    })
+}
+
+/// `host-a`, `192.0.2.1:7946`, `fd00::1` or `[fd00::1]:7946`.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let address = text.parse::<IpAddr>().is_ok()
+        || text.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0);
+    let (name, port) = text.split_once(':').unwrap_or((text, "7946"));
+    let letter = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let named = !name.is_empty()
+        && name.chars().all(letter)
+        && port.parse::<u16>().is_ok_and(|port| port != 0);
+    if address || named {
+        return Ok(text.into());
+    }
+    Err("not a host: write its name or address and, after a colon, a port if it is not 7946; \
+         an IPv6 address with a port stands in brackets, [fd00::1]:7946"
+        .into())
 }
 
 /// `10.1.0.2`.
@@ -65,6 +89,31 @@ mod tests {
         assert!(vni("16777216").unwrap_err().contains("24 bits"));
         assert!(vni("-1").unwrap_err().contains("number"));
         assert!(key_value("=x").is_err());
+        assert!(pool("fd00::/8").unwrap_err().contains("IPv4"));
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_or_without_a_port() {
+        let good =
+            ["host-a", "a.example:7947", "192.0.2.1", "192.0.2.1:1", "fd00::1", "[fd00::1]:7946"];
+        for text in good {
+            assert_eq!(host(text).as_deref(), Ok(text));
+        }
+        let bad = [
+            "",
+            ":7946",
+            "a:",
+            "a:0",
+            "a:65536",
+            "192.0.2.1:0",
+            "a b",
+            "[fd00::1]:0",
+            "a/b",
+            "a:1:2",
+        ];
+        for text in bad {
+            assert!(host(text).unwrap_err().contains("brackets"), "{text}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::output::{self, Format, FormatArg};
 use crate::api;
 use crate::client::{Client, path};
 
-/// Show how the daemon is: its underlay, fast paths, traffic and drops
+/// Show how the daemon is: its cluster, underlay, fast paths, traffic and drops
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -37,6 +37,9 @@ type Rows = Vec<Vec<String>>;
 fn page(s: &api::Status) -> String {
     let sections = [
         ("Node", node(s)),
+        ("Cluster", cluster(&s.cluster)),
+        ("Capacity", capacity(&s.cluster)),
+        ("Refused", refused(&s.cluster)),
         ("Underlay", underlay(s)),
         ("Fast paths", fast_paths(s)),
         ("Traffic", traffic(s)),
@@ -68,6 +71,69 @@ fn node(s: &api::Status) -> Rows {
         row(["networks", &s.networks.to_string()]),
         row(["endpoints", &endpoints]),
     ]
+}
+
+fn cluster(c: &api::ClusterState) -> Rows {
+    let tables = match &c.differing[..] {
+        [] => "the same on all hosts that were compared".to_owned(),
+        hosts => format!("differ from those of {}", hosts.join(", ")),
+    };
+    vec![
+        row(["id", &c.id]),
+        row(["nodes", &format!("{} of {} up", c.up, c.nodes)]),
+        row(["control", &c.control.to_string()]),
+        row(["health", &health(c.health)]),
+        row(["key", &c.key.to_string()]),
+        row(["tables", &tables]),
+    ]
+}
+
+/// A local-health score (Lifeguard) and what it means.
+fn health(score: u8) -> String {
+    let meaning = match score {
+        0 => "keeps up",
+        1..=3 => "is late at times, and gives others more time",
+        _ => "struggles: look at this host's load and at its network",
+    };
+    format!("{score} ({meaning})")
+}
+
+/// How many nodes a space is shown to be shared by.
+const SHARES: usize = 4;
+
+/// A table; the largest shares first, all of them in the JSON only.
+fn capacity(c: &api::ClusterState) -> Rows {
+    if c.capacity.is_empty() {
+        return Vec::new();
+    }
+    let of = |space: &api::Capacity| {
+        row([&space.space, &number(space.total), &number(space.used), &shares(&space.shares)])
+    };
+    let header = row(["SPACE", "TOTAL", "USED", "SHARES"]);
+    std::iter::once(header).chain(c.capacity.iter().map(of)).collect()
+}
+
+fn shares(shares: &[api::Share]) -> String {
+    let mut shares: Vec<&api::Share> = shares.iter().collect();
+    shares.sort_by_key(|share| std::cmp::Reverse(share.owned));
+    let shown = shares.iter().take(SHARES).map(|share| {
+        format!("{} {} ({} free)", share.node, number(share.owned), number(share.free))
+    });
+    let more = shares.len().saturating_sub(SHARES);
+    let more = (more > 0).then(|| format!("{more} more"));
+    shown.chain(more).collect::<Vec<_>>().join(", ")
+}
+
+/// A count; of those that IPv6 brings, two digits are enough.
+fn number(n: u64) -> String {
+    if n < 10_000_000_000 { n.to_string() } else { format!("{:.1e}", n as f64) }
+}
+
+/// What others sent and was not taken, by who handed it on.
+fn refused(c: &api::ClusterState) -> Rows {
+    let from = |node: &str| if node.is_empty() { "strangers".into() } else { node.to_owned() };
+    let of = |r: &api::Refused| row([&from(&r.node), &r.reason, &r.count.to_string()]);
+    c.refused.iter().map(of).collect()
 }
 
 fn underlay(s: &api::Status) -> Rows {
@@ -132,6 +198,19 @@ fn drops(s: &api::Status) -> Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_the_largest_and_numbers_are_short() {
+        let share = |(n, owned)| api::Share { node: format!("n{n}"), owned, free: 1 };
+        let few: Vec<api::Share> = [(1, 2), (2, 9)].map(share).into();
+        assert_eq!(shares(&few), "n2 9 (1 free), n1 2 (1 free)");
+        let many: Vec<api::Share> = (0..100).map(|n| share((n, n))).collect();
+        let many = shares(&many);
+        assert!(many.starts_with("n99 99 (1 free), n98 "), "{many}");
+        assert!(many.ends_with("n96 96 (1 free), 96 more"), "{many}");
+        assert_eq!(number(16_777_215), "16777215");
+        assert_eq!(number(u64::MAX), "1.8e19");
+    }
 
     #[test]
     fn sizes_are_short() {

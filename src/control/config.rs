@@ -17,6 +17,9 @@ use crate::wire::vxlan;
 /// Where state is kept unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/vxmesh";
 
+/// Where control traffic is sent to and heard unless told otherwise, UDP and TCP.
+pub const DEFAULT_GOSSIP_PORT: u16 = 7946;
+
 /// Whether a fast path may be taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -43,6 +46,8 @@ pub struct Settings {
     pub advertise: Option<String>,
     /// The VXLAN port.
     pub data_port: Option<u16>,
+    /// The port of control traffic, UDP and TCP.
+    pub gossip_port: Option<u16>,
     /// TAPs with virtio headers and super-frames.
     pub offload: Option<Mode>,
     /// UDP_SEGMENT on the underlay.
@@ -63,6 +68,8 @@ pub struct Options {
     pub advertise: Option<String>,
     /// The VXLAN port, here and at every peer.
     pub data_port: u16,
+    /// The port of this host for control traffic, UDP and TCP.
+    pub gossip_port: u16,
     /// TAPs with virtio headers and super-frames.
     pub offload: Mode,
     /// UDP_SEGMENT on the underlay.
@@ -89,6 +96,7 @@ impl Settings {
             name: self.name.or(below.name),
             advertise: self.advertise.or(below.advertise),
             data_port: self.data_port.or(below.data_port),
+            gossip_port: self.gossip_port.or(below.gossip_port),
             offload: self.offload.or(below.offload),
             udp_gso: self.udp_gso.or(below.udp_gso),
         }
@@ -110,12 +118,22 @@ impl Settings {
         if data_port == 0 {
             return Err(Error::invalid("data port 0 is no port: leave it out for 4789"));
         }
+        let gossip_port = self.gossip_port.unwrap_or(DEFAULT_GOSSIP_PORT);
+        if gossip_port == 0 {
+            return Err(Error::invalid("gossip port 0 is no port: leave it out for 7946"));
+        }
+        if gossip_port == data_port {
+            return Err(Error::invalid(format!(
+                "the data port and the gossip port are both {data_port}: give one of them another"
+            )));
+        }
         Ok(Options {
             data_dir: self.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
             socket: self.socket.unwrap_or_else(|| DEFAULT_SOCKET.into()),
             name,
             advertise: self.advertise,
             data_port,
+            gossip_port,
             offload: self.offload.unwrap_or_default(),
             udp_gso: self.udp_gso.unwrap_or_default(),
         })
@@ -135,10 +153,12 @@ mod tests {
 
     #[test]
     fn flags_go_over_the_file_and_the_file_over_defaults() {
-        let file = load("name = \"a\"\ndata-port = 8472\noffload = \"off\"\n").unwrap();
+        let file = load("name = \"a\"\ndata-port = 8472\ngossip-port = 7947\noffload = \"off\"\n")
+            .unwrap();
         let flags = Settings { name: Some("b".into()), ..Settings::default() };
         let options = flags.over(file).resolve().unwrap();
-        assert_eq!((options.name.as_str(), options.data_port), ("b", 8472));
+        assert_eq!(options.name, "b");
+        assert_eq!((options.data_port, options.gossip_port), (8472, 7947));
         assert_eq!((options.offload, options.udp_gso), (Mode::Off, Mode::Auto));
         assert_eq!(options.data_dir, Path::new(DEFAULT_DATA_DIR));
     }
@@ -148,6 +168,14 @@ mod tests {
         let message = load("name = \"a\"\ndata_port = 1\n").unwrap_err().to_string();
         assert!(message.contains("line 2") && message.contains("data_port"), "{message}");
         assert!(load("offload = \"maybe\"").is_err());
-        assert!(Settings { data_port: Some(0), ..Settings::default() }.resolve().is_err());
+        for (data, gossip) in [(0, 7946), (4789, 0), (7946, 7946)] {
+            let ports = Settings {
+                name: Some("a".into()),
+                data_port: Some(data),
+                gossip_port: Some(gossip),
+                ..Settings::default()
+            };
+            assert!(ports.resolve().unwrap_err().to_string().contains("port"), "{data} {gossip}");
+        }
     }
 }

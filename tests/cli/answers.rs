@@ -43,6 +43,20 @@ fn status() -> Value {
             {"name": "tap", "active": true, "reason": ""},
             {"name": "udp-gso", "active": false, "reason": "turned off by --udp-gso off"},
         ],
+        "cluster": {
+            "id": "fedcba9876543210", "nodes": 3, "up": 2, "control": "192.0.2.1:7946",
+            "health": 2, "key": 5, "differing": ["host-b"],
+            "refused": [
+                {"node": "host-c", "reason": "future-version", "count": 7},
+                {"node": "", "reason": "bad-seal", "count": 9},
+            ],
+            "capacity": [
+                {"space": "vni", "total": 16773120, "used": 2, "shares": [
+                    {"node": "host-a", "owned": 9000, "free": 8998},
+                    {"node": "host-b", "owned": 16764120, "free": 16764120},
+                ]},
+            ],
+        },
         "networks": 2, "endpoints": 3, "remote_endpoints": 4,
         "counters": {
             "local_frames": 2, "local_bytes": 100, "socket_overflow": 3, "tap_writes": 0,
@@ -241,9 +255,15 @@ fn attach_posts_all_options_and_prints_the_id() {
 
 #[test]
 fn endpoints_are_listed_told_and_detached() {
-    let holder = json!({"remote": {"vtep": "192.0.2.2"}});
+    let holder = json!({"remote": {"vtep": "192.0.2.2", "node": ""}});
     let daemon = FakeDaemon::start([
-        (200, json!([endpoint("box2", holder.clone())])),
+        (
+            200,
+            json!([
+                endpoint("box2", holder.clone()),
+                endpoint("box3", json!({"remote": {"vtep": "192.0.2.3", "node": "host-c"}})),
+            ]),
+        ),
         (201, endpoint("box2", holder.clone())),
         (204, Value::Null),
         (204, Value::Null),
@@ -252,6 +272,8 @@ fn endpoints_are_listed_told_and_detached() {
     let row = ok(&output).lines().nth(1).unwrap();
     assert!(row.starts_with("fefefefefefe   box2   web"), "{row}");
     assert!(row.ends_with("10.1.0.2/24   VTEP 192.0.2.2"), "{row}");
+    let row = ok(&output).lines().nth(2).unwrap();
+    assert!(row.ends_with("10.1.0.2/24   host-c"), "{row}");
     let tell = ["endpoint", "add-remote", "web", "--ip", "10.1.0.2", "--vtep", "192.0.2.2"];
     assert_eq!(ok(&run_at(&daemon, &tell)), "fe".repeat(32) + "\n");
     assert_eq!(ok(&run_at(&daemon, &["detach", "box2"])), "box2\n");
@@ -305,6 +327,12 @@ fn status_reads_well_and_as_json() {
         "Node\n  name        host-a\n",
         "  up          1h 2m 3s\n",
         "  endpoints   3 here, 4 on other hosts\n",
+        "Cluster\n  id        fedcba9876543210\n  nodes     2 of 3 up\n",
+        "  health    2 (is late at times, and gives others more time)\n  key       5\n",
+        "  tables    differ from those of host-b\n",
+        "Capacity\n  SPACE   TOTAL      USED   SHARES\n",
+        "  vni     16773120   2      host-b 16764120 (16764120 free), host-a 9000 (8998 free)\n",
+        "Refused\n  host-c      future-version   7\n  strangers   bad-seal         9\n",
         "Underlay\n  VTEP        192.0.2.1\n",
         "  udp-gso   off   turned off by --udp-gso off\n",
         "Traffic\n  local frames      2   100 B       50 B each\n  socket overflow   3\n",

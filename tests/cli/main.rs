@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // a helper's failed unwrap fails the test, as it should
 
 mod answers;
+mod cluster;
 mod fake;
 mod usage;
 
@@ -14,7 +15,12 @@ use fake::FakeDaemon;
 
 fn vxmesh(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vxmesh"));
-    command.args(args).env_remove("VXMESH_SOCKET").env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+        .args(args)
+        .env_remove("VXMESH_SOCKET")
+        .env_remove("VXMESH_TOKEN")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
     command
 }
 

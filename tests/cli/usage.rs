@@ -7,6 +7,17 @@ use crate::{err, ok, run, text};
 const VERBS: &[&[&str]] = &[
     &[],
     &["daemon"],
+    &["cluster"],
+    &["cluster", "init"],
+    &["cluster", "token"],
+    &["cluster", "rotate-key"],
+    &["cluster", "join"],
+    &["cluster", "leave"],
+    &["cluster", "inspect"],
+    &["node"],
+    &["node", "ls"],
+    &["node", "inspect"],
+    &["node", "rm"],
     &["network"],
     &["network", "create"],
     &["network", "ls"],
@@ -47,7 +58,7 @@ fn every_verb_has_help_with_examples() {
 #[test]
 fn the_list_of_verbs_above_is_complete() {
     let mut unlisted = Vec::new();
-    for group in [&[][..], &["network"], &["endpoint"], &["vtep"]] {
+    for group in [&[][..], &["cluster"], &["node"], &["network"], &["endpoint"], &["vtep"]] {
         let help = run(&[group, &["--help"]].concat());
         let verbs = text(&help.stdout).split("Commands:\n").nth(1).unwrap();
         let verbs = verbs.lines().take_while(|line| !line.is_empty());
@@ -77,6 +88,14 @@ fn bad_usage_is_explained_with_status_2() {
         (&[], "Usage: vxmesh"),
         (&["frobnicate"], "unrecognized subcommand"),
         (&["daemon", "--data-port", "0"], "0 is not in 1..=65535"),
+        (&["daemon", "--gossip-port", "0"], "0 is not in 1..=65535"),
+        (&["cluster", "init", "--default-addr-pool", "fd00::/8"], "not an IPv4 pool: write"),
+        (&["cluster", "init", "--default-addr-pool-mask-length", "31"], "31 is not in 1..=30"),
+        (&["cluster", "join", "host-b"], "--token <TOKEN>"),
+        (&["cluster", "join", "--token", "t"], "<HOST[:PORT]>..."),
+        (&["cluster", "join", "--token", "t", "host-b:0"], "not a host: write"),
+        (&["node", "inspect"], "<NODE>"),
+        (&["node", "rm"], "<NODE>"),
         (&["daemon", "--offload", "maybe"], "auto, off"),
         (&["network", "create"], "<NAME>"),
         (&["network", "create", "n", "--subnet", "10.1.0.0"], "not a subnet: write"),
@@ -121,8 +140,8 @@ fn the_example_configuration_holds_what_it_says() {
     let example = include_str!("../../dist/vxmesh.toml");
     let settings = example.lines().filter_map(|line| line.strip_prefix('#'));
     let settings: Vec<&str> =
-        settings.filter(|line| line.contains(" = \"") || line.contains(" = 4")).collect();
-    assert_eq!(settings.len(), 7);
+        settings.filter(|line| line.contains(" = \"") || line.contains("-port = ")).collect();
+    assert_eq!(settings.len(), 8);
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("vxmesh.toml");
     std::fs::write(&config, settings.join("\n")).unwrap();

@@ -23,7 +23,7 @@ mod measure;
 mod mesh;
 pub mod plot;
 mod process;
-mod progress;
+pub(crate) mod progress;
 pub mod report;
 pub mod rows;
 mod search;

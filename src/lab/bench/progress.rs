@@ -4,24 +4,24 @@ use std::io::{self, IsTerminal, Write};
 
 /// Writes to stderr.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     terminal: bool,
 }
 
 const CLEAR_LINE: &str = "\r\x1b[2K";
 
 impl Progress {
-    pub(super) fn new() -> Progress {
+    pub(crate) fn new() -> Progress {
         Progress { terminal: io::stderr().is_terminal() }
     }
 
     /// Replaces the line.
-    pub(super) fn show(self, text: &str) {
+    pub(crate) fn show(self, text: &str) {
         self.write(&format!("{CLEAR_LINE}{text}"));
     }
 
     /// Takes the line away.
-    pub(super) fn clear(self) {
+    pub(crate) fn clear(self) {
         self.write(CLEAR_LINE);
     }
 
