@@ -18,7 +18,6 @@
 //! | PUT, DELETE /v1/networks/{network}/vteps/{ip} | – | 204 |
 //! | GET /v1/endpoints?network={network} | – | list of [`Endpoint`] |
 //! | POST /v1/endpoints | [`Attach`] | 201, [`Endpoint`] |
-//! | POST /v1/remote-endpoints | [`RemoteEndpoint`] | 201, [`Endpoint`] |
 //! | GET /v1/endpoints/{endpoint} | – | [`Endpoint`] |
 //! | DELETE /v1/endpoints/{endpoint} | – | 204 |
 //! | GET /v1/cluster | – | [`Cluster`] |
@@ -225,24 +224,6 @@ pub struct Attach {
     pub aliases: Vec<String>,
 }
 
-/// An endpoint on another host, told by hand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RemoteEndpoint {
-    /// Name or id of the network.
-    pub network: String,
-    /// The endpoint's name; made from its address if not given.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Its addresses; at least one.
-    pub ips: Vec<IpAddr>,
-    /// 02:42 and the first address's last four bytes if not given.
-    #[serde(default)]
-    pub mac: Option<Mac>,
-    /// The VTEP of its host.
-    pub vtep: IpAddr,
-}
-
 /// A container interface on a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -285,7 +266,7 @@ pub enum Holder {
     Remote {
         /// The VTEP of that host.
         vtep: IpAddr,
-        /// That host's name; empty for an endpoint that was told by hand.
+        /// That host's name.
         node: String,
     },
 }

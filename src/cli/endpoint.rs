@@ -1,15 +1,10 @@
-//! `vxmesh endpoint`: ls and inspect; for developers also add-remote and rm.
-
-use std::net::IpAddr;
+//! `vxmesh endpoint`: ls and inspect.
 
 use clap::{Args, Subcommand};
 
-use super::detach::Detach;
 use super::output::{self, Format, FormatArg, JsonFormatArg};
-use super::parse;
 use crate::api::{self, Holder, Sandbox};
 use crate::client::{Client, encode, path};
-use crate::wire::mac::Mac;
 
 /// List and show endpoints
 #[derive(Debug, Subcommand)]
@@ -21,9 +16,6 @@ pub(super) enum Endpoint {
     #[command(alias = "list")]
     Ls(Ls),
     Inspect(Inspect),
-    AddRemote(AddRemote),
-    #[command(hide = true, alias = "remove")]
-    Rm(Detach),
 }
 
 /// List endpoints, this host's and those that other hosts hold
@@ -60,43 +52,11 @@ pub(super) struct Inspect {
     output: JsonFormatArg,
 }
 
-/// Tell this host of an endpoint that another host holds
-///
-/// For hosts that are joined by hand. `vxmesh detach` takes it back.
-#[derive(Debug, Args)]
-#[command(
-    hide = true,
-    after_help = "\
-Examples:
-  vxmesh endpoint add-remote web --ip 10.1.0.3 --vtep 192.0.2.2
-  vxmesh endpoint add-remote web --ip 10.1.0.3 --ip fd00:1::3 --mac 02:42:0a:01:00:03 --vtep 192.0.2.2 --name box2"
-)]
-pub(super) struct AddRemote {
-    /// The network's name, id or an unambiguous beginning of its id
-    network: String,
-    /// Its address; repeat for more
-    #[arg(long, required = true, value_name = "IP", value_parser = parse::address)]
-    ip: Vec<IpAddr>,
-    /// The underlay address of the host that holds it
-    #[arg(long, value_name = "IP", value_parser = parse::address)]
-    vtep: IpAddr,
-    /// Its MAC [default: 02:42 and the last four bytes of the first address]
-    #[arg(long)]
-    mac: Option<Mac>,
-    /// Its name [default: made from its address]
-    #[arg(long)]
-    name: Option<String>,
-    #[command(flatten)]
-    output: FormatArg,
-}
-
 impl Endpoint {
     pub(super) fn run(self, client: &Client) -> anyhow::Result<()> {
         match self {
             Endpoint::Ls(verb) => verb.run(client),
             Endpoint::Inspect(verb) => verb.run(client),
-            Endpoint::AddRemote(verb) => verb.run(client),
-            Endpoint::Rm(verb) => verb.run(client),
         }
     }
 }
@@ -140,7 +100,6 @@ fn place(holder: &Holder) -> String {
         }
         Holder::Local { sandbox: Sandbox::Pid(pid), ifname, .. } => format!("pid {pid} {ifname}"),
         Holder::Local { sandbox: Sandbox::Tap(tap), .. } => format!("tap {tap}"),
-        Holder::Remote { vtep, node } if node.is_empty() => format!("VTEP {vtep}"),
         Holder::Remote { node, .. } => node.clone(),
     }
 }
@@ -172,21 +131,4 @@ fn summary(e: &api::Endpoint) -> String {
         rows.push(row("TAP", tap.clone()));
     }
     output::columns("", rows)
-}
-
-impl AddRemote {
-    fn run(self, client: &Client) -> anyhow::Result<()> {
-        let request = api::RemoteEndpoint {
-            network: self.network,
-            name: self.name,
-            ips: self.ip,
-            mac: self.mac,
-            vtep: self.vtep,
-        };
-        let endpoint: api::Endpoint = client.post(&path(&["remote-endpoints"]), &request)?;
-        match self.output.format {
-            Format::Table => output::print(&(endpoint.id + "\n")),
-            Format::Json => output::json(&endpoint),
-        }
-    }
 }

@@ -17,10 +17,11 @@ use super::config::Mode;
 use super::error::{Error, failed};
 use super::netlink::{Link, Netlink, Setup};
 use super::netns::{self, Identity, Namespace};
-use super::state::{Control, new_id};
+use super::state::{Control, State, new_id};
 use super::{store, view};
 use crate::api::{self, Sandbox};
-use crate::core::tables::{Endpoint, Holder, Id, NewEndpoint, check_ifname};
+use crate::core::cluster::entry::EndpointBody;
+use crate::core::tables::{Endpoint, Holder, Id, Network, NewEndpoint, check_ifname};
 use crate::dataplane::tap::{Kind, Tap};
 
 /// Where a local endpoint's interface is. Stored beside its record.
@@ -91,21 +92,34 @@ impl Control {
         namespace: &Namespace,
         ifname: String,
     ) -> Result<(Endpoint, Setup), Error> {
-        let identity = namespace.identity();
-        let mut state = self.lock();
-        let network = state.tables.network(&request.network)?.clone();
-        let same = |a: &&Attachment| a.identity == identity && a.ifname == ifname;
-        if state.attachments.values().any(|a| same(&a)) {
-            return Err(taken(&ifname));
-        }
         let new = NewEndpoint {
             name: request.name.clone(),
             default_name: default_name(&request.sandbox),
             ips: request.ips.clone(),
             mac: request.mac,
             aliases: request.aliases.clone(),
-            holder: Holder::Here,
         };
+        self.allocate_addresses(&request.network, &new, |state, network, new| {
+            self.take_in(state, network, new, request, namespace, &ifname)
+        })
+    }
+
+    /// Puts an endpoint whose addresses are chosen into the tables.
+    fn take_in(
+        &self,
+        state: &mut State,
+        network: &Network,
+        new: NewEndpoint,
+        request: &api::Attach,
+        namespace: &Namespace,
+        ifname: &str,
+    ) -> Result<(Endpoint, Setup), Error> {
+        let identity = namespace.identity();
+        let ifname = ifname.to_owned();
+        let same = |a: &&Attachment| a.identity == identity && a.ifname == ifname;
+        if state.attachments.values().any(|a| same(&a)) {
+            return Err(taken(&ifname));
+        }
         let endpoint = state.tables.add_endpoint(&network.id, new, new_id()?, SystemTime::now())?;
         let kind = match self.options.offload {
             Mode::Auto => Kind::Fast,
@@ -116,17 +130,17 @@ impl Control {
             Attachment { sandbox, identity, ifname: ifname.clone(), kind, reason: None };
         state.attachments.insert(endpoint.id.clone(), attachment);
         let of_host = matches!(request.sandbox, Sandbox::Tap(_));
-        let mtu = state.tables.mtu(&network);
+        let mtu = state.tables.mtu(network);
         let setup = Setup {
             ifname,
             mac: endpoint.mac,
             mtu,
             gso_max_size: Some(gso_max_size(mtu)),
-            addresses: if of_host { Vec::new() } else { endpoint.prefixes(&network) },
+            addresses: if of_host { Vec::new() } else { endpoint.prefixes(network) },
             gateways: if of_host {
                 Vec::new()
             } else {
-                one_per_family(endpoint.gateways(&network))
+                one_per_family(endpoint.gateways(network))
             },
         };
         Ok((endpoint, setup))
@@ -147,7 +161,6 @@ impl Control {
 
     /// Stores an endpoint whose interface is made, and gives it to the data plane.
     fn settle(&self, endpoint: &Endpoint, made: Made) -> Result<api::Endpoint, Error> {
-        let key = endpoint.id.as_str();
         let mut state = self.lock();
         let Some(attachment) = state.attachments.get_mut(&endpoint.id) else {
             return Err(Error::Failed(
@@ -157,12 +170,16 @@ impl Control {
         attachment.kind = made.tap.kind();
         attachment.reason = made.reason;
         let record = (&endpoint.id, attachment.clone());
-        self.store.commit(|c| {
-            c.put(store::ENDPOINTS, key, endpoint)?;
-            c.put(store::ATTACHMENTS, key, &record)
-        })?;
+        self.store.commit(|c| c.put(store::ATTACHMENTS, endpoint.id.as_str(), &record))?;
+        self.tell(&mut state, endpoint);
+        if let Err(e) = self.settle_cluster(&mut state) {
+            drop(state);
+            self.forget_stored(endpoint);
+            return Err(e);
+        }
         if let Err(e) = made.tap.persist(true) {
-            self.forget_stored(&endpoint.id);
+            drop(state);
+            self.forget_stored(endpoint);
             return Err(failed(format!("cannot keep the TAP {}", record.1.ifname))(e));
         }
         let port = state.tables.free_port();
@@ -174,14 +191,33 @@ impl Control {
         Ok(view::endpoint(&state, endpoint))
     }
 
-    fn forget_stored(&self, id: &Id) {
-        let deleted = self.store.commit(|c| {
-            c.delete(store::ENDPOINTS, id.as_str())?;
-            c.delete(store::ATTACHMENTS, id.as_str())
-        });
+    /// Lets the cluster know of an endpoint.
+    fn tell(&self, state: &mut State, endpoint: &Endpoint) {
+        let body = EndpointBody {
+            name: endpoint.name.clone(),
+            mac: endpoint.mac,
+            addresses: endpoint.addresses.clone(),
+            aliases: endpoint.aliases.clone(),
+            created: endpoint.created.clone(),
+        };
+        let now = self.now();
+        state.cluster.machine.publish_endpoint(now, &endpoint.network, &endpoint.id, body);
+        self.wake.notify_one();
+    }
+
+    /// Forgets what is stored of an endpoint, and lets the cluster forget it.
+    fn forget_stored(&self, endpoint: &Endpoint) {
+        let mut state = self.lock();
+        let now = self.now();
+        state.cluster.machine.withdraw_endpoint(now, &endpoint.network, &endpoint.id);
+        let deleted = self
+            .store
+            .commit(|c| c.delete(store::ATTACHMENTS, endpoint.id.as_str()))
+            .and_then(|()| self.settle_cluster(&mut state));
+        self.wake.notify_one();
         if let Err(e) = deleted {
             // The next start finds no interface for it, and releases it then.
-            tracing::warn!("endpoint {} stays in the state for now: {e}", id.short());
+            tracing::warn!(endpoint = endpoint.name, "it stays in the state for now: {e}");
         }
     }
 
@@ -205,7 +241,7 @@ impl Control {
         if let Some(attachment) = attachment {
             delete_interface(&attachment, &endpoint);
         }
-        self.forget_stored(id);
+        self.forget_stored(&endpoint);
         let mut state = self.lock();
         state.tables.remove_endpoint(id);
         state.attachments.remove(id);
@@ -262,7 +298,7 @@ impl Control {
                 if let Some(attachment) = attachment {
                     delete_interface(attachment, endpoint);
                 }
-                self.forget_stored(&endpoint.id);
+                self.forget_stored(endpoint);
                 let mut state = self.lock();
                 state.tables.remove_endpoint(&endpoint.id);
                 state.attachments.remove(&endpoint.id);

@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use nix::sys::utsname::uname;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::MissedTickBehavior;
 
+use super::cluster::driver::{self, Sockets};
 use super::config::{Mode, Options};
 use super::error::{Error, failed};
 use super::netlink::Netlink;
 use super::netns::Namespace;
 use super::server::Socket;
-use super::state::{Control, new_id};
+use super::state::Control;
 use super::store::Store;
 use super::underlay;
 use crate::core::plan::Plan;
@@ -62,8 +64,10 @@ async fn live(options: Options) -> Result<(), Error> {
     let store = Store::open(&options.data_dir)?;
     // Bound before the rest is ready: clients wait in its queue meanwhile.
     let socket = Socket::bind(&options.socket)?;
-    let (control, events) = start(options, store)?;
+    let (control, events) = start(options, store, Handle::current())?;
     let control = Arc::new(control);
+    let sockets = Sockets::bind(control.myself().control)?;
+    tokio::spawn(driver::run(control.clone(), sockets));
     tokio::spawn(watch(control.clone(), events));
 
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
@@ -88,7 +92,11 @@ async fn live(options: Options) -> Result<(), Error> {
 
 /// Everything up to the API: the underlay, the data plane, and the endpoints
 /// that were there before. Blocks, which keeps nobody waiting yet.
-pub(super) fn start(options: Options, store: Store) -> Result<(Control, Receiver<Event>), Error> {
+pub(super) fn start(
+    options: Options,
+    store: Store,
+    runtime: Handle,
+) -> Result<(Control, Receiver<Event>), Error> {
     let own = Namespace::own()?;
     let underlay =
         own.run(|| underlay::discover(&Netlink::open()?, options.advertise.as_deref()))?;
@@ -111,7 +119,7 @@ pub(super) fn start(options: Options, store: Store) -> Result<(Control, Receiver
     };
     let (dataplane, events) =
         Dataplane::start(config, plan.clone()).map_err(|e| Error::Failed(e.to_string()))?;
-    let control = Control::new(options, underlay, own, store, dataplane, plan, tables)?;
+    let control = Control::new(options, underlay, own, store, dataplane, plan, tables, runtime)?;
     control.restore();
     Ok((control, events))
 }
@@ -141,7 +149,7 @@ async fn watch(control: Arc<Control>, mut events: Receiver<Event>) {
 
 fn ready(control: &Control) -> Result<(), Error> {
     let status = control.status();
-    let id = control.store.node(new_id()?)?;
+    let id = control.lock().cluster.machine.me().id();
     tracing::info!(
         node = status.name,
         id = id.short(),

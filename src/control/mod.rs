@@ -6,6 +6,7 @@
 //! | [`config`] | flags over the configuration file over defaults |
 //! | [`server`] | the API on its unix socket |
 //! | [`state`] | the one owner of the tables; networks, VTEPs, status |
+//! | `cluster` | the cluster's machine: its port, its state, its verbs |
 //! | [`attach`] | endpoints of this host: made, restored, released |
 //! | [`watch`] | sandboxes that vanish |
 //! | [`store`] | what outlives the process |
@@ -15,6 +16,7 @@
 //! spaces, netlink, TAPs) happens outside it, on blocking threads.
 
 pub mod attach;
+mod cluster;
 pub mod config;
 pub mod daemon;
 pub mod error;

@@ -109,7 +109,15 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/v1/networks/{network}/vteps/{ip}", put(add_vtep).delete(remove_vtep))
         .route("/v1/endpoints", get(endpoints).post(attach))
         .route("/v1/endpoints/{endpoint}", get(endpoint).delete(detach))
-        .route("/v1/remote-endpoints", post(add_remote))
+        .route("/v1/cluster", get(cluster))
+        .route("/v1/cluster/init", post(cluster_init))
+        .route("/v1/cluster/token", get(cluster_token))
+        .route("/v1/cluster/token/rotate", post(rotate_token))
+        .route("/v1/cluster/key/rotate", post(rotate_key))
+        .route("/v1/cluster/join", post(join))
+        .route("/v1/cluster/leave", post(leave))
+        .route("/v1/nodes", get(nodes))
+        .route("/v1/nodes/{node}", get(node).delete(remove_node))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -201,11 +209,56 @@ async fn detach(
     done(move || control.detach(&endpoint)).await
 }
 
-async fn add_remote(
+async fn cluster(State(control): Shared) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || control.cluster()).await
+}
+
+async fn cluster_init(
     State(control): Shared,
-    Json(request): Json<api::RemoteEndpoint>,
+    Json(request): Json<api::ClusterInit>,
 ) -> Result<Response, Failure> {
-    answer(StatusCode::CREATED, move || control.add_remote(request)).await
+    answer(StatusCode::OK, move || control.cluster_init(request)).await
+}
+
+async fn cluster_token(State(control): Shared) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || control.cluster_token(false)).await
+}
+
+async fn rotate_token(State(control): Shared) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || control.cluster_token(true)).await
+}
+
+async fn rotate_key(State(control): Shared) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || control.cluster_rotate_key()).await
+}
+
+async fn join(
+    State(control): Shared,
+    Json(request): Json<api::ClusterJoin>,
+) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || control.cluster_join(request)).await
+}
+
+async fn leave(
+    State(control): Shared,
+    Json(request): Json<api::ClusterLeave>,
+) -> Result<StatusCode, Failure> {
+    done(move || control.cluster_leave(&request)).await
+}
+
+async fn nodes(State(control): Shared) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || control.nodes()).await
+}
+
+async fn node(State(control): Shared, Path(node): Path<String>) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || control.node(&node)).await
+}
+
+async fn remove_node(
+    State(control): Shared,
+    Path(nodes): Path<String>,
+) -> Result<StatusCode, Failure> {
+    done(move || control.remove_nodes(&nodes)).await
 }
 
 async fn unknown_path(uri: Uri) -> Failure {

@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
 use super::attach::Attachment;
+use super::cluster::driver::Wake;
+use super::cluster::{self, Cluster};
 use super::config::Options;
 use super::error::{Error, failed};
 use super::netlink::Netlink;
@@ -20,8 +22,9 @@ use super::store::{self, Store};
 use super::underlay::{self, Underlay};
 use super::view;
 use crate::api;
+use crate::core::cluster::entry::NodeId;
 use crate::core::plan::Plan;
-use crate::core::tables::{Holder, Id, NewEndpoint, NewNetwork, Tables};
+use crate::core::tables::{Holder, Id, NewNetwork, Tables};
 use crate::dataplane::Dataplane;
 
 /// The daemon as the API sees it.
@@ -35,13 +38,21 @@ pub struct Control {
     pub(super) store: Store,
     pub(super) dataplane: Dataplane,
     pub(super) plan: Arc<ArcSwap<Plan>>,
+    /// Wakes whoever moves the cluster machine's datagrams.
+    pub(super) wake: Wake,
+    /// What waits for other hosts is waited for here.
+    pub(super) runtime: tokio::runtime::Handle,
     state: Mutex<State>,
 }
 
 /// What changes while the daemon runs.
 #[derive(Debug)]
 pub(super) struct State {
+    /// This host's part of the cluster; the tables follow from it.
+    pub(super) cluster: Cluster,
     pub(super) tables: Tables,
+    /// Which node holds each endpoint of another host.
+    pub(super) remote_nodes: BTreeMap<Id, NodeId>,
     /// Where the interfaces of this host's endpoints are.
     pub(super) attachments: BTreeMap<Id, Attachment>,
     /// Endpoints that were released because their sandbox was gone.
@@ -58,24 +69,30 @@ impl Control {
         dataplane: Dataplane,
         plan: Arc<ArcSwap<Plan>>,
         mut tables: Tables,
+        runtime: tokio::runtime::Handle,
     ) -> Result<Control, Error> {
-        fn records<T: serde::de::DeserializeOwned>(
-            store: &Store,
-            table: store::Table,
-        ) -> Result<impl Iterator<Item = T>, Error> {
-            Ok(store.all(table)?.into_iter().map(|(_, record)| record))
-        }
         let keyed = |(_, record): (String, (Id, _))| record;
-        tables.restore(
-            records(&store, store::NETWORKS)?,
-            records(&store, store::ENDPOINTS)?,
-            store.all(store::VTEPS)?.into_iter().map(keyed),
-        );
-        let attachments = store.all(store::ATTACHMENTS)?.into_iter().map(|(_, r)| r).collect();
-        let state = State { tables, attachments, released: 0 };
+        tables.restore(store.all(store::VTEPS)?.into_iter().map(keyed));
         let started = Instant::now();
-        let state = Mutex::new(state);
-        Ok(Control { options, underlay, own, started, store, dataplane, plan, state })
+        let node = cluster::myself(&options, &underlay);
+        let cluster = Cluster::open(&store, node, started.elapsed())?;
+        let attachments = store.all(store::ATTACHMENTS)?.into_iter().map(|(_, r)| r).collect();
+        let state =
+            State { cluster, tables, remote_nodes: BTreeMap::new(), attachments, released: 0 };
+        let control = Control {
+            options,
+            underlay,
+            own,
+            started,
+            store,
+            dataplane,
+            plan,
+            wake: Wake::default(),
+            runtime,
+            state: Mutex::new(state),
+        };
+        control.apply_all(&mut control.lock());
+        Ok(control)
     }
 
     /// The state, for a moment: never held over work in a namespace.
@@ -118,14 +135,15 @@ impl Control {
             options: request.options,
             labels: request.labels,
         };
-        let mut state = self.lock();
-        let network = state.tables.create_network(new, new_id()?, SystemTime::now(), &routes)?;
-        let id = &network.id;
-        let stored = self.store.commit(|c| c.put(store::NETWORKS, id.as_str(), &network));
-        if let Err(e) = stored {
-            state.tables.remove_network(id);
+        let (mut state, network) = self.allocate_network(&new, &routes)?;
+        state.cluster.machine.publish_network(self.now(), &network);
+        if let Err(e) = self.settle_cluster(&mut state) {
+            state.cluster.machine.withdraw_network(self.now(), &network.id);
+            // It is mute until the disk takes the state again.
+            let _ = self.settle_cluster(&mut state);
             return Err(e);
         }
+        self.wake.notify_one();
         tracing::info!(network = network.name, vni = network.vni.get(), "network created");
         Ok(view::network(self, &state, &network))
     }
@@ -159,12 +177,12 @@ impl Control {
     fn remove_unused(&self, state: &mut State, id: &Id) -> Result<(), Error> {
         let network = state.tables.network(id.as_str())?;
         state.tables.check_unused(network)?;
-        self.store.commit(|c| {
-            c.delete(store::NETWORKS, id.as_str())?;
-            c.delete(store::VTEPS, id.as_str())
-        })?;
-        tracing::info!(network = network.name, "network removed");
-        state.tables.remove_network(id);
+        let name = network.name.clone();
+        state.cluster.machine.withdraw_network(self.now(), id);
+        self.store.commit(|c| c.delete(store::VTEPS, id.as_str()))?;
+        self.settle_cluster(state)?;
+        self.wake.notify_one();
+        tracing::info!(network = name, "network removed");
         Ok(())
     }
 
@@ -197,7 +215,7 @@ impl Control {
         let after = state.tables.foreign(&id);
         let stored = self.store.commit(|c| c.put(store::VTEPS, id.as_str(), &(&id, after)));
         if let Err(e) = stored {
-            state.tables.restore([], [], [(id, before)]);
+            state.tables.restore([(id, before)]);
             return Err(e);
         }
         self.publish(&mut state);
@@ -224,43 +242,22 @@ impl Control {
         Ok(view::endpoint(&state, state.tables.endpoint(reference)?))
     }
 
-    /// Takes up an endpoint of another host.
-    pub fn add_remote(&self, request: api::RemoteEndpoint) -> Result<api::Endpoint, Error> {
-        let mut state = self.lock();
-        let network = state.tables.network(&request.network)?.id.clone();
-        let new = NewEndpoint {
-            name: request.name,
-            default_name: request.ips.first().map(IpAddr::to_string).unwrap_or_default(),
-            ips: request.ips,
-            mac: request.mac,
-            aliases: Vec::new(),
-            holder: Holder::Vtep(request.vtep),
-        };
-        let endpoint = state.tables.add_endpoint(&network, new, new_id()?, SystemTime::now())?;
-        let id = &endpoint.id;
-        let stored = self.store.commit(|c| c.put(store::ENDPOINTS, id.as_str(), &endpoint));
-        if let Err(e) = stored {
-            state.tables.remove_endpoint(id);
-            return Err(e);
-        }
-        self.publish(&mut state);
-        Ok(view::endpoint(&state, &endpoint))
-    }
-
-    /// Forgets an endpoint of another host, or takes one of this host off its
-    /// network and its interface out of the sandbox.
+    /// Takes an endpoint of this host off its network and its interface out of the
+    /// sandbox.
     pub fn detach(&self, reference: &str) -> Result<(), Error> {
-        let mut state = self.lock();
+        let state = self.lock();
         let endpoint = state.tables.endpoint(reference)?;
         let id = endpoint.id.clone();
-        if endpoint.holder == Holder::Here {
-            drop(state);
-            return self.detach_local(&id);
+        if endpoint.holder != Holder::Here {
+            let node = state.remote_nodes.get(&id).map(|n| state.cluster.machine.name_of(n));
+            return Err(Error::conflict(format!(
+                "endpoint {} is on host {}: detach it there",
+                endpoint.name,
+                node.unwrap_or_default()
+            )));
         }
-        self.store.commit(|c| c.delete(store::ENDPOINTS, id.as_str()))?;
-        state.tables.remove_endpoint(&id);
-        self.publish(&mut state);
-        Ok(())
+        drop(state);
+        self.detach_local(&id)
     }
 
     /// How the daemon is.

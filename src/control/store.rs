@@ -12,20 +12,20 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, failed};
-use crate::core::tables::Id;
+use crate::core::cluster::entry::{Entry, Key};
 
 /// One kind of record: an id, and JSON.
 pub type Table = TableDefinition<'static, &'static str, &'static [u8]>;
 
-/// [`crate::core::tables::Network`] by id.
-pub const NETWORKS: Table = TableDefinition::new("networks");
-/// [`crate::core::tables::Endpoint`] by id.
-pub const ENDPOINTS: Table = TableDefinition::new("endpoints");
+/// The cluster's [`Entry`]s, whole, by their keys: networks, endpoints and all
+/// else that hosts tell each other. Both are postcard.
+const ENTRIES: TableDefinition<'static, &'static [u8], &'static [u8]> =
+    TableDefinition::new("entries");
 /// [`super::attach::Attachment`] by endpoint id.
 pub const ATTACHMENTS: Table = TableDefinition::new("attachments");
 /// Foreign VTEPs, a list of addresses by network id.
 pub const VTEPS: Table = TableDefinition::new("vteps");
-/// This node's [`Id`], under `id`.
+/// Who this host is, under `self`.
 pub const NODE: Table = TableDefinition::new("node");
 
 /// The open data directory. Nobody else has it while this lives.
@@ -54,9 +54,10 @@ impl Store {
         let store = Store { database, _lock: lock };
         // Readers need the tables to exist.
         store.commit(|changes| {
-            for table in [NETWORKS, ENDPOINTS, ATTACHMENTS, VTEPS, NODE] {
+            for table in [ATTACHMENTS, VTEPS, NODE] {
                 changes.0.open_table(table).map_err(unwritten)?;
             }
+            changes.0.open_table(ENTRIES).map_err(unwritten)?;
             Ok(())
         })?;
         Ok(store)
@@ -87,13 +88,25 @@ impl Store {
         transaction.commit().map_err(unwritten)
     }
 
-    /// The node's id; `fresh` becomes it if there is none yet.
-    pub fn node(&self, fresh: Id) -> Result<Id, Error> {
-        if let Some((_, id)) = self.all(NODE)?.pop() {
-            return Ok(id);
+    /// All entries, in the order of their keys' bytes.
+    pub fn entries(&self) -> Result<Vec<Entry>, Error> {
+        let transaction = self.database.begin_read().map_err(unread)?;
+        let records = transaction.open_table(ENTRIES).map_err(unread)?;
+        let mut out = Vec::new();
+        for record in records.iter().map_err(unread)? {
+            let (_, value) = record.map_err(unread)?;
+            out.push(postcard::from_bytes(value.value()).map_err(unread)?);
         }
-        self.commit(|changes| changes.put(NODE, "id", &fresh))?;
-        Ok(fresh)
+        Ok(out)
+    }
+
+    /// Deletes all entries.
+    pub fn forget_entries(&self) -> Result<(), Error> {
+        self.commit(|changes| {
+            changes.0.delete_table(ENTRIES).map_err(unwritten)?;
+            changes.0.open_table(ENTRIES).map_err(unwritten)?;
+            Ok(())
+        })
     }
 }
 
@@ -103,6 +116,23 @@ impl Changes<'_> {
         let json = serde_json::to_vec(value).map_err(unwritten)?;
         let mut table = self.0.open_table(table).map_err(unwritten)?;
         table.insert(key, json.as_slice()).map_err(unwritten)?;
+        Ok(())
+    }
+
+    /// Writes an entry.
+    pub fn put_entry(&self, entry: &Entry) -> Result<(), Error> {
+        let key = postcard::to_allocvec(&entry.key).map_err(unwritten)?;
+        let value = postcard::to_allocvec(entry).map_err(unwritten)?;
+        let mut table = self.0.open_table(ENTRIES).map_err(unwritten)?;
+        table.insert(key.as_slice(), value.as_slice()).map_err(unwritten)?;
+        Ok(())
+    }
+
+    /// Deletes an entry; it need not exist.
+    pub fn delete_entry(&self, key: &Key) -> Result<(), Error> {
+        let key = postcard::to_allocvec(key).map_err(unwritten)?;
+        let mut table = self.0.open_table(ENTRIES).map_err(unwritten)?;
+        table.remove(key.as_slice()).map_err(unwritten)?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::cluster;
 use super::config::Mode;
 use super::state::{Control, State};
 use crate::api;
@@ -53,21 +54,18 @@ fn container(network: &Network, endpoint: &Endpoint) -> api::Container {
     }
 }
 
-/// This host if it has endpoints there, then the others by address.
+/// The hosts that hold endpoints, by name, then the foreign VTEPs: the same list
+/// on every host but for the latter.
 fn peers(control: &Control, state: &State, network: &Network) -> Vec<api::Peer> {
-    let mut here = false;
-    let mut others: BTreeSet<IpAddr> = state.tables.foreign(&network.id);
+    let mut hosts: BTreeSet<(String, IpAddr)> = BTreeSet::new();
     for endpoint in state.tables.endpoints_of(&network.id) {
-        match endpoint.holder {
-            Holder::Here => here = true,
-            Holder::Vtep(vtep) => {
-                others.insert(vtep);
-            }
-        }
+        hosts.insert(match endpoint.holder {
+            Holder::Here => (control.options.name.clone(), control.underlay.vtep),
+            Holder::Vtep(vtep) => (node_name(state, endpoint), vtep),
+        });
     }
-    let own = api::Peer { name: control.options.name.clone(), ip: control.underlay.vtep };
-    let others = others.into_iter().map(|ip| api::Peer { name: ip.to_string(), ip });
-    here.then_some(own).into_iter().chain(others).collect()
+    let foreign = state.tables.foreign(&network.id).into_iter().map(|ip| (ip.to_string(), ip));
+    hosts.into_iter().chain(foreign).map(|(name, ip)| api::Peer { name, ip }).collect()
 }
 
 /// An endpoint.
@@ -82,7 +80,7 @@ pub(super) fn endpoint(state: &State, endpoint: &Endpoint) -> api::Endpoint {
         (Holder::Here, None) => {
             api::Holder::Remote { vtep: state.tables.underlay().vtep, node: String::new() }
         }
-        (Holder::Vtep(vtep), _) => api::Holder::Remote { vtep, node: String::new() },
+        (Holder::Vtep(vtep), _) => api::Holder::Remote { vtep, node: node_name(state, endpoint) },
     };
     api::Endpoint {
         id: endpoint.id.to_string(),
@@ -96,6 +94,12 @@ pub(super) fn endpoint(state: &State, endpoint: &Endpoint) -> api::Endpoint {
         created: endpoint.created.clone(),
         holder,
     }
+}
+
+/// The name of the node that holds an endpoint of another host.
+fn node_name(state: &State, endpoint: &Endpoint) -> String {
+    let node = state.remote_nodes.get(&endpoint.id);
+    node.map(|id| state.cluster.machine.name_of(id)).unwrap_or_default()
 }
 
 fn kind(kind: Kind) -> &'static str {
@@ -126,7 +130,7 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
             port: control.options.data_port,
         },
         offload: offload(control, state),
-        cluster: alone(control),
+        cluster: cluster::view::state(control, state),
         networks: state.tables.networks().count(),
         endpoints,
         remote_endpoints: state.tables.endpoints().count() - endpoints,
@@ -139,21 +143,6 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
             })
             .collect(),
         warnings: warnings(state),
-    }
-}
-
-/// A cluster of one.
-fn alone(control: &Control) -> api::ClusterState {
-    api::ClusterState {
-        id: String::new(),
-        nodes: 1,
-        up: 1,
-        control: std::net::SocketAddr::new(control.underlay.vtep, 7946),
-        health: 0,
-        key: 0,
-        differing: Vec::new(),
-        refused: Vec::new(),
-        capacity: Vec::new(),
     }
 }
 

@@ -28,6 +28,8 @@ pub mod tap;
 mod udp;
 mod worker;
 
+pub use udp::never_fragment;
+
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};

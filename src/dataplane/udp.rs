@@ -150,6 +150,22 @@ fn sender(socket: Socket, vtep: IpAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Lets what a socket sends leave whole or not at all, and whatever the kernel
+/// believes of the path: so that the path can be measured. `ip` is of the
+/// socket's family.
+pub fn never_fragment(socket: &Socket, ip: IpAddr) -> io::Result<()> {
+    match ip {
+        IpAddr::V4(_) => {
+            set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)
+        }
+        IpAddr::V6(_) => {
+            let discover = libc::IPV6_PMTUDISC_PROBE;
+            set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, discover)?;
+            set(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)
+        }
+    }
+}
+
 /// Beyond the host's limit if we may, else up to it; a smaller buffer works.
 fn set_buffer(socket: &Socket, force: libc::c_int, plain: libc::c_int) {
     if set(socket, libc::SOL_SOCKET, force, BUFFER).is_err() {

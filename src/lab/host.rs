@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use super::custody::{Custody, until};
 use super::underlay::Site;
-use crate::api::Status;
+use crate::api::{Cluster, ClusterJoin, Status, Token};
 use crate::client::Client;
 
 /// Enough for a daemon on a machine that is busy with other things.
@@ -113,6 +113,21 @@ impl Host {
     /// How the daemon is.
     pub fn status(&self) -> anyhow::Result<Status> {
         self.api.get("/v1/status")
+    }
+
+    /// Lets this host's daemon join the cluster that another host is in.
+    pub fn join(&self, member: &Host) -> anyhow::Result<()> {
+        let token: Token = member.api.get("/v1/cluster/token")?;
+        let join = ClusterJoin { token: token.token, hosts: vec![token.address.to_string()] };
+        let _: Cluster = self.api.post("/v1/cluster/join", &join)?;
+        Ok(())
+    }
+
+    /// Waits until the daemon's status is as wished; an error with the last
+    /// status if it does not come to be so.
+    pub fn await_status(&self, wish: impl Fn(&Status) -> bool) -> anyhow::Result<Status> {
+        let seen = until(PATIENCE, || self.status().ok().filter(&wish));
+        seen.with_context(|| format!("{} does not come that far: {:?}", self.name, self.status()))
     }
 
     /// The daemon's process id, while it has one.

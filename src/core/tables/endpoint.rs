@@ -67,19 +67,17 @@ pub struct NewEndpoint {
     pub name: Option<String>,
     /// What it is called otherwise; made fit and free where it is not.
     pub default_name: String,
-    /// At most one in each subnet. An endpoint of this host gets the lowest
-    /// free address for each family of the network of which none is given.
+    /// At most one in each subnet.
     pub ips: Vec<IpAddr>,
     /// Docker's form of its first address if `None`.
     pub mac: Option<Mac>,
     /// Further names.
     pub aliases: Vec<String>,
-    /// Who holds it.
-    pub holder: Holder,
 }
 
 impl Tables {
-    /// Checks a new endpoint, gives it what was left out and takes it up.
+    /// Checks a new endpoint of this host, gives it what was left out and takes
+    /// it up. Its addresses were allocated before.
     pub fn add_endpoint(
         &mut self,
         network: &Id,
@@ -93,16 +91,11 @@ impl Tables {
         for alias in &new.aliases {
             check_name("an alias", alias)?;
         }
-        if let Holder::Vtep(vtep) = new.holder {
-            self.check_vtep(vtep)?;
-            if new.ips.is_empty() {
-                return Err(Refusal::Invalid(
-                    "an endpoint of another host needs at least one address: give --ip".to_owned(),
-                ));
-            }
-        }
         let name = self.endpoint_name(net, &new, &id)?;
-        let addresses = self.addresses(net, &new)?;
+        self.check_addresses(net, &new.ips)?;
+        let mut addresses = new.ips.clone();
+        // IPv4 first: the MAC is made from it.
+        addresses.sort_by_key(|ip| ip.is_ipv6());
         let mac = match new.mac {
             Some(mac) => self.check_mac(net, mac)?,
             None => self.derived_mac(net, &addresses, &id),
@@ -115,7 +108,7 @@ impl Tables {
             addresses,
             aliases: new.aliases,
             created: rfc3339(now),
-            holder: new.holder,
+            holder: Holder::Here,
         };
         self.endpoints.insert(id.clone(), endpoint.clone());
         self.touch(&id);
@@ -148,35 +141,12 @@ impl Tables {
         }
     }
 
-    /// The addresses that were asked for, and the lowest free one for each
-    /// family that was not.
-    fn addresses(&self, net: &Network, new: &NewEndpoint) -> Result<Vec<IpAddr>, Refusal> {
+    /// Whether an endpoint may have these addresses.
+    pub fn check_addresses(&self, net: &Network, ips: &[IpAddr]) -> Result<(), Refusal> {
         let taken: BTreeSet<IpAddr> =
             self.endpoints_of(&net.id).flat_map(|e| e.addresses.iter().copied()).collect();
-        for (index, ip) in new.ips.iter().enumerate() {
-            self.check_address(net, &taken, &new.ips[..index], *ip)?;
-        }
-        let mut addresses = new.ips.clone();
-        if new.holder == Holder::Here {
-            for ipv4 in [true, false] {
-                let mut pools = net.pools.iter().filter(|p| p.net.addr().is_ipv4() == ipv4);
-                if new.ips.iter().any(|ip| ip.is_ipv4() == ipv4) {
-                    continue;
-                }
-                let Some(first) = pools.next() else { continue };
-                let found = pools.fold(first.lowest_free(&taken), |found, pool| {
-                    found.or_else(|full| pool.lowest_free(&taken).map_err(|_| full))
-                });
-                addresses.push(
-                    found.map_err(|full| {
-                        Refusal::Conflict(format!("network {}: {full}", net.name))
-                    })?,
-                );
-            }
-        }
-        // IPv4 first: the MAC is made from it.
-        addresses.sort_by_key(|ip| ip.is_ipv6());
-        Ok(addresses)
+        let each = ips.iter().enumerate();
+        each.map(|(i, ip)| self.check_address(net, &taken, &ips[..i], *ip)).collect()
     }
 
     fn check_address(

@@ -6,8 +6,8 @@
 //! affair. Only the data plane's number of a local endpoint is bound here
 //! ([`Tables::bind`]), and it is never stored.
 //!
-//! Remote endpoints come in through the same [`Tables::add_endpoint`] that
-//! makes local ones, with [`Holder::Vtep`].
+//! What other hosts have comes in by [`Tables::put_network`] and
+//! [`Tables::put_endpoint`], as the cluster tells of it.
 
 mod endpoint;
 mod id;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 pub use endpoint::{Endpoint, Holder, NewEndpoint, check_ifname};
 pub use id::Id;
-pub use network::{Network, NewNetwork};
+pub use network::{FIRST_VNI, Network, NewNetwork};
 
 use super::plan::{self, PortId};
 use crate::wire::vxlan;
@@ -90,17 +90,33 @@ impl Tables {
         }
     }
 
-    /// Takes records as they were stored: they were checked when they were made.
-    pub fn restore(
-        &mut self,
-        networks: impl IntoIterator<Item = Network>,
-        endpoints: impl IntoIterator<Item = Endpoint>,
-        foreign: impl IntoIterator<Item = (Id, BTreeSet<IpAddr>)>,
-    ) {
-        self.networks.extend(networks.into_iter().map(|n| (n.id.clone(), n)));
-        self.endpoints.extend(endpoints.into_iter().map(|e| (e.id.clone(), e)));
+    /// Takes foreign VTEPs as they were stored: they were checked when they came.
+    pub fn restore(&mut self, foreign: impl IntoIterator<Item = (Id, BTreeSet<IpAddr>)>) {
         self.foreign.extend(foreign);
         self.built.clear();
+    }
+
+    /// Takes a network as it is known to the cluster, new or changed.
+    pub fn put_network(&mut self, network: Network) {
+        self.built.remove(&network.id);
+        self.networks.insert(network.id.clone(), network);
+    }
+
+    /// Takes an endpoint as another host tells of it. Whether that changed anything.
+    pub fn put_endpoint(&mut self, endpoint: Endpoint) -> bool {
+        let id = endpoint.id.clone();
+        if self.endpoints.get(&id) == Some(&endpoint) {
+            return false;
+        }
+        self.touch(&id);
+        self.endpoints.insert(id.clone(), endpoint);
+        self.touch(&id);
+        true
+    }
+
+    /// The network with exactly this id.
+    pub fn get_network(&self, id: &Id) -> Option<&Network> {
+        self.networks.get(id)
     }
 
     /// This host's underlay.
@@ -199,7 +215,7 @@ pub fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
 }
 
 /// Names for a sentence: at most five, then how many more.
-fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(in crate::core) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.into_iter().collect();
     names.sort_unstable();
     match names.len() {

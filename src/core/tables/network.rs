@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Id, Refusal, Tables, check_name, listed};
@@ -14,9 +14,7 @@ use crate::wire::mac::Mac;
 use crate::wire::vxlan::Vni;
 
 /// VNIs are chosen from here upwards, as Docker does.
-const FIRST_VNI: u32 = 4096;
-/// Subnets that nobody asked for are chosen from here, as Docker does.
-const DEFAULT_POOL: [u8; 4] = [10, 0, 0, 0];
+pub const FIRST_VNI: u32 = 4096;
 /// Docker's name for the MTU among the options.
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 
@@ -25,7 +23,8 @@ const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 pub struct Network {
     /// Never changes.
     pub id: Id,
-    /// Unique on this host.
+    /// Unique, but for networks that two parts of a cluster created while they
+    /// did not see each other.
     pub name: String,
     /// RFC 3339, UTC.
     pub created: String,
@@ -75,13 +74,13 @@ impl Network {
 pub struct NewNetwork {
     /// Its name.
     pub name: String,
-    /// One of the default pool if empty.
+    /// One of the cluster's default pools if empty.
     pub subnets: Vec<IpNet>,
     /// At most one in each subnet.
     pub gateways: Vec<IpAddr>,
     /// Part of one of the subnets.
     pub ip_range: Option<IpNet>,
-    /// The lowest free one from 4096 if `None`.
+    /// The lowest free one of this host's share if `None`.
     pub vni: Option<Vni>,
     /// What the underlay leaves if `None`.
     pub mtu: Option<u16>,
@@ -94,15 +93,10 @@ pub struct NewNetwork {
 }
 
 impl Tables {
-    /// Creates a network. `host_routes` are the destinations that this host
-    /// reaches otherwise, without default routes.
-    pub fn create_network(
-        &mut self,
-        new: NewNetwork,
-        id: Id,
-        now: SystemTime,
-        host_routes: &[IpNet],
-    ) -> Result<Network, Refusal> {
+    /// What can be said of a new network before anything is allocated for it.
+    /// `host_routes` are the destinations that this host reaches otherwise,
+    /// without default routes.
+    pub fn check_network(&self, new: &NewNetwork, host_routes: &[IpNet]) -> Result<(), Refusal> {
         check_name("a network", &new.name)?;
         if let Some(old) = self.networks.values().find(|n| n.name == new.name) {
             return Err(Refusal::Conflict(format!(
@@ -112,10 +106,34 @@ impl Tables {
             )));
         }
         check_options(&new.options)?;
+        if new.subnets.is_empty() && (!new.gateways.is_empty() || new.ip_range.is_some()) {
+            return Err(Refusal::Invalid(
+                "a gateway or an address range needs its subnet: give --subnet too".to_owned(),
+            ));
+        }
+        if let Some(vni) = new.vni {
+            self.check_vni(vni)?;
+        }
+        self.pools(new, host_routes)?;
+        self.requested_mtu(new, new.subnets.iter().any(|s| s.addr().is_ipv6()))?;
+        Ok(())
+    }
+
+    /// Creates a network with a VNI and at least one subnet.
+    pub fn create_network(
+        &mut self,
+        new: NewNetwork,
+        vni: Vni,
+        id: Id,
+        now: SystemTime,
+        host_routes: &[IpNet],
+    ) -> Result<Network, Refusal> {
+        self.check_network(&new, host_routes)?;
+        self.check_vni(vni)?;
         let pools = self.pools(&new, host_routes)?;
         let mtu = self.requested_mtu(&new, pools.iter().any(|p| p.gateway.is_ipv6()))?;
         let network = Network {
-            vni: self.vni(new.vni)?,
+            vni,
             created: super::endpoint::rfc3339(now),
             id: id.clone(),
             name: new.name,
@@ -150,24 +168,19 @@ impl Tables {
         self.networks.remove(id);
     }
 
-    fn vni(&self, asked: Option<Vni>) -> Result<Vni, Refusal> {
-        let holder = |vni: Vni| self.networks.values().find(|n| n.vni == vni);
-        match asked {
-            Some(vni) if vni.get() == 0 => Err(Refusal::Invalid(format!(
+    fn check_vni(&self, vni: Vni) -> Result<(), Refusal> {
+        if vni.get() == 0 {
+            return Err(Refusal::Invalid(format!(
                 "VNI 0 is no network's: choose one from 1 to {}",
                 Vni::MAX
+            )));
+        }
+        match self.networks.values().find(|n| n.vni == vni) {
+            Some(other) => Err(Refusal::Conflict(format!(
+                "VNI {vni} is taken by network {}: choose another, or leave it out",
+                other.name
             ))),
-            Some(vni) => match holder(vni) {
-                Some(other) => Err(Refusal::Conflict(format!(
-                    "VNI {vni} is taken by network {}: choose another, or leave it out",
-                    other.name
-                ))),
-                None => Ok(vni),
-            },
-            None => (FIRST_VNI..=Vni::MAX)
-                .filter_map(Vni::new)
-                .find(|vni| holder(*vni).is_none())
-                .ok_or_else(|| Refusal::Conflict("no VNI is free: remove a network".to_owned())),
+            None => Ok(()),
         }
     }
 
@@ -207,15 +220,6 @@ impl Tables {
     }
 
     fn pools(&self, new: &NewNetwork, host_routes: &[IpNet]) -> Result<Vec<Pool>, Refusal> {
-        if new.subnets.is_empty() {
-            if !new.gateways.is_empty() || new.ip_range.is_some() {
-                return Err(Refusal::Invalid(
-                    "a gateway or an address range needs its subnet: give --subnet too".to_owned(),
-                ));
-            }
-            let net = self.default_subnet(host_routes)?;
-            return Ok(vec![Pool { net, gateway: default_gateway(net), range: None }]);
-        }
         let mut pools: Vec<Pool> = Vec::new();
         for &net in &new.subnets {
             check_subnet(net)?;
@@ -249,20 +253,6 @@ impl Tables {
             ))),
             None => Ok(()),
         }
-    }
-
-    fn default_subnet(&self, host_routes: &[IpNet]) -> Result<IpNet, Refusal> {
-        (0..=u16::MAX)
-            .map(|n| {
-                let [a, b] = n.to_be_bytes();
-                IpNet::V4(Ipv4Net::new_assert([DEFAULT_POOL[0], a, b, 0].into(), 24))
-            })
-            .find(|net| self.check_overlap(*net, host_routes).is_ok())
-            .ok_or_else(|| {
-                Refusal::Conflict(
-                    "no /24 of the default pool 10.0.0.0/8 is free of networks and host routes: give --subnet".to_owned(),
-                )
-            })
     }
 }
 

@@ -37,11 +37,11 @@ impl Tables {
         self.ports.iter().find(|(_, p)| **p == port).map(|(id, _)| id)
     }
 
-    /// Removes an endpoint's record.
-    pub fn remove_endpoint(&mut self, endpoint: &Id) {
+    /// Removes an endpoint's record. Whether there was one.
+    pub fn remove_endpoint(&mut self, endpoint: &Id) -> bool {
         self.touch(endpoint);
         self.ports.remove(endpoint);
-        self.endpoints.remove(endpoint);
+        self.endpoints.remove(endpoint).is_some()
     }
 
     /// The plan that follows from the tables. Networks that have not changed

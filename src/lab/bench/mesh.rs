@@ -1,6 +1,6 @@
 //! Lanes through vxmesh daemons.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::lanes::Lane;
 use super::load::Peer;
-use crate::api::{Attach, Endpoint, Network, NetworkCreate, RemoteEndpoint, Sandbox};
+use crate::api::{Attach, Endpoint, Network, NetworkCreate, Sandbox};
 use crate::lab::custody::Custody;
 use crate::lab::host::Host;
 use crate::lab::namespace::Namespace;
@@ -27,18 +27,20 @@ pub(super) fn two_hosts(
 ) -> anyhow::Result<Lane> {
     let hosts =
         (0..2).map(|n| start(&underlay, n, flags, custody)).collect::<anyhow::Result<Vec<_>>>()?;
+    create(&hosts[0])?;
+    hosts[1].join(&hosts[0])?;
+    hosts[1].await_status(|s| s.networks == 1)?;
     let from = container(&hosts[0], 11)?;
     let to = vec![container(&hosts[1], 21)?, container(&hosts[1], 22)?];
-    announce(&hosts[1], from.ip, &hosts[0])?;
-    for peer in &to {
-        announce(&hosts[0], peer.ip, &hosts[1])?;
-    }
+    hosts[0].await_status(|s| s.remote_endpoints == 2)?;
+    hosts[1].await_status(|s| s.remote_endpoints == 1)?;
     lane(from, to, hosts, underlay)
 }
 
 /// Three containers on one host.
 pub(super) fn one_host(underlay: Underlay, custody: &Custody) -> anyhow::Result<Lane> {
     let host = start(&underlay, 0, &[], custody)?;
+    create(&host)?;
     let from = container(&host, 11)?;
     let to = vec![container(&host, 21)?, container(&host, 22)?];
     lane(from, to, vec![host], underlay)
@@ -47,6 +49,7 @@ pub(super) fn one_host(underlay: Underlay, custody: &Custody) -> anyhow::Result<
 /// A hundred containers on one host.
 pub(super) fn idle(underlay: Underlay, custody: &Custody) -> anyhow::Result<Lane> {
     let host = start(&underlay, 0, &[], custody)?;
+    create(&host)?;
     let from = container(&host, 1)?;
     let to =
         (2..=IDLE_ENDPOINTS).map(|n| container(&host, n)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -58,7 +61,7 @@ fn lane(from: Peer, to: Vec<Peer>, daemons: Vec<Host>, under: Underlay) -> anyho
     Ok(Lane { from: from.namespace.into(), to, daemons, _held })
 }
 
-/// Starts the daemon of one of the underlay's hosts, with a network.
+/// Starts the daemon of one of the underlay's hosts.
 fn start(
     underlay: &Underlay,
     site: usize,
@@ -71,6 +74,11 @@ fn start(
     let mut host = Host::new(&name, underlay.sites[site].clone(), custody)?;
     host.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
     host.start().with_context(|| host.log_tail(5).join("\n"))?;
+    Ok(host)
+}
+
+/// Makes the network that all containers of a lane are on.
+fn create(host: &Host) -> anyhow::Result<()> {
     let create = NetworkCreate {
         name: NETWORK.to_owned(),
         subnets: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 0), 16))],
@@ -79,7 +87,7 @@ fn start(
         ..NetworkCreate::default()
     };
     let _: Network = host.api.post("/v1/networks", &create)?;
-    Ok(host)
+    Ok(())
 }
 
 /// Attaches a new container with 10.77.0.`last`.
@@ -98,17 +106,4 @@ fn container(host: &Host, last: u16) -> anyhow::Result<Peer> {
     };
     let _: Endpoint = host.api.post("/v1/endpoints", &attach)?;
     Ok(Peer { namespace, ip })
-}
-
-/// Tells a host where a container of another one is.
-fn announce(to: &Host, ip: IpAddr, holder: &Host) -> anyhow::Result<()> {
-    let remote = RemoteEndpoint {
-        network: NETWORK.to_owned(),
-        name: None,
-        ips: vec![ip],
-        mac: None,
-        vtep: holder.site.vtep,
-    };
-    let _: Endpoint = to.api.post("/v1/remote-endpoints", &remote)?;
-    Ok(())
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::lab::underlay::Underlay;
 
 /// The hosts' names, in the order of the underlay's sites.
-pub(super) const HOSTS: [&str; 2] = ["host-a", "host-b"];
+pub(super) const HOSTS: [&str; 3] = ["host-a", "host-b", "host-c"];
 
 /// A network of the demo.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub(super) static WEB_2: Role =
 pub(super) static DB_1: Role =
     Role { name: "db-1", host: 1, network: &BLUE, ips: &[blue4(21), blue6(0x21)] };
 pub(super) static DB_2: Role =
-    Role { name: "db-2", host: 1, network: &BLUE, ips: &[blue4(22), blue6(0x22)] };
+    Role { name: "db-2", host: 2, network: &BLUE, ips: &[blue4(22), blue6(0x22)] };
 pub(super) static RED_1: Role = Role { name: "red-1", host: 0, network: &RED, ips: &[red4(11)] };
 pub(super) static RED_2: Role = Role { name: "red-2", host: 1, network: &RED, ips: &[red4(21)] };
 
@@ -83,25 +83,32 @@ const fn red4(n: u8) -> IpAddr {
 
 /// The lab drawn: a box for each host.
 pub(super) fn picture(underlay: &Underlay) -> String {
-    const WIDTH: usize = 29;
+    const WIDTH: usize = 25;
+    let of_host = |host: usize| roles().into_iter().filter(move |role| role.host == host);
+    let most = (0..HOSTS.len()).map(|host| of_host(host).count()).max().unwrap_or(0);
     let column = |host: usize| {
-        let here = roles().into_iter().filter(move |role| role.host == host);
-        let mut lines = vec![format!("┌{:─<WIDTH$}┐", "")];
-        lines.extend(here.map(|role| {
+        let mut lines = vec![
+            format!(" {:1$}", format!("{}, {}", HOSTS[host], underlay.sites[host].vtep), WIDTH + 1),
+            format!("┌{:─<WIDTH$}┐", ""),
+        ];
+        lines.extend(of_host(host).map(|role| {
             let text = format!(" {:6} {:12} {}", role.name, role.ips[0], role.network.name);
             format!("│{text:WIDTH$}│")
         }));
+        lines.resize(2 + most, format!("│{:WIDTH$}│", ""));
         lines.push(format!("│{:WIDTH$}│", " vxmesh daemon"));
         lines.push(format!("└{:─^WIDTH$}┘", "┬"));
         lines
     };
-    let title = |host: usize| format!(" {}, {}", HOSTS[host], underlay.sites[host].vtep);
-    let mut out = format!("   {:width$} {}\n", title(0), title(1), width = WIDTH + 5);
-    for (left, right) in column(0).into_iter().zip(column(1)) {
-        let _ = writeln!(out, "   {left}    {right}");
+    let columns: Vec<Vec<String>> = (0..HOSTS.len()).map(column).collect();
+    let mut out = String::new();
+    for line in 0..most + 4 {
+        let parts: Vec<&str> = columns.iter().map(|c| c[line].as_str()).collect();
+        let _ = writeln!(out, "   {}", parts.join("  ").trim_end());
     }
     let half = WIDTH / 2 + 4;
     let wire = format!(" VXLAN on UDP 4789, MTU {} ", underlay.mtu);
-    let _ = write!(out, "{:half$}└{wire:─^width$}┘", "", width = WIDTH + 5);
+    let width = (HOSTS.len() - 1) * (WIDTH + 4) - 1;
+    let _ = write!(out, "{:half$}└{wire:─^width$}┘", "");
     out
 }

@@ -32,7 +32,8 @@ pub(super) fn play(world: &mut World, report: &mut Report, keep: bool) -> anyhow
         report.remark("a debug build: its figures say little");
     }
     start_daemons(world, report)?;
-    create(world, report, &BLUE, "One network on both hosts, four containers on it")?;
+    join(world, report)?;
+    create(world, report, &BLUE, "One network on all hosts, four containers on it")?;
     pings(world, report)?;
     bulk(world, report)?;
     isolation(world, report)?;
@@ -85,8 +86,27 @@ fn start_daemons(world: &mut World, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a network on both hosts, attaches its containers, and tells each host
-/// of the other's.
+fn join(world: &World, report: &mut Report) -> anyhow::Result<()> {
+    report.step("One cluster of them");
+    let (first, others) = world.hosts.split_first().context("there is no host")?;
+    report.command(&first.name, "vxmesh cluster token");
+    for host in others {
+        let at = first.site.vtep;
+        report.command(&host.name, format_args!("vxmesh cluster join --token … {at}"));
+        let start = Instant::now();
+        let joined = host.join(first).map(|()| time(start.elapsed()));
+        report.check(format_args!("{} is a member", host.name), joined);
+    }
+    let all = world.hosts.len();
+    for host in &world.hosts {
+        let start = Instant::now();
+        let met = host.await_status(|s| s.cluster.up == all).map(|_| time(start.elapsed()));
+        report.check(format_args!("{} sees all {all} up", host.name), met);
+    }
+    Ok(())
+}
+
+/// Makes a network, attaches its containers, and waits until all hosts know.
 fn create(
     world: &World,
     report: &mut Report,
@@ -95,12 +115,15 @@ fn create(
 ) -> anyhow::Result<()> {
     report.step(title);
     let subnets: String = segment.subnets.iter().map(|s| format!(" --subnet {s}")).collect();
+    let first = &world.hosts[0];
+    report.command(
+        &first.name,
+        format_args!("vxmesh network create {} --vni {}{subnets}", segment.name, segment.vni),
+    );
+    let before = world.hosts[1].status()?.networks;
+    let network = world.create_network(first, segment)?;
     for host in &world.hosts {
-        report.command(
-            &host.name,
-            format_args!("vxmesh network create {} --vni {}{subnets}", segment.name, segment.vni),
-        );
-        let network = world.create_network(host, segment)?;
+        host.await_status(|s| s.networks > before)?;
         report.check(
             format_args!("{} has {}", host.name, segment.name),
             anyhow::Ok(format_args!("VNI {}, MTU {}", network.vni.get(), network.mtu)),
@@ -124,16 +147,8 @@ fn create(
         );
     }
     for role in roles() {
-        report.command(
-            HOSTS[1 - role.host],
-            format_args!(
-                "vxmesh endpoint add-remote {} {} --vtep {}",
-                segment.name,
-                ip_flags(role.ips),
-                world.host_of(role).site.vtep
-            ),
-        );
-        world.announce(role)?;
+        let known = world.await_known(role).map(time);
+        report.check(format_args!("all hosts know where {} is", role.name), known);
     }
     Ok(())
 }
@@ -249,13 +264,14 @@ fn tidy(world: &mut World, report: &mut Report) -> anyhow::Result<()> {
         let saw = world.detach(role).map(|()| "only lo is left in it");
         report.check(format_args!("{} is detached", role.name), saw);
     }
+    for segment in [&BLUE, &RED] {
+        report.command(HOSTS[0], format_args!("vxmesh network rm {}", segment.name));
+        world.hosts[0].await_status(|s| s.remote_endpoints == 0)?;
+        world.hosts[0].api.delete(&format!("/v1/networks/{}", segment.name))?;
+    }
     for host in &world.hosts {
-        for segment in [&BLUE, &RED] {
-            world.remove_network(host, segment)?;
-        }
-        let left = host.status()?.networks;
-        let saw = if left == 0 { Ok("gone") } else { Err(anyhow!("{left} are left")) };
-        report.check(format_args!("{}'s networks", host.name), saw);
+        let gone = host.await_status(|s| s.networks == 0).map(|_| "gone");
+        report.check(format_args!("{}'s networks", host.name), gone);
     }
     for host in &mut world.hosts {
         let start = Instant::now();

@@ -1,15 +1,15 @@
 //! The demo's hosts and containers while they exist, and what is done to them.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 
 use super::cast::{self, HOSTS, Role, Segment};
-use crate::api::{Attach, Endpoint, Network, NetworkCreate, RemoteEndpoint, Sandbox, Status};
+use crate::api::{Attach, Endpoint, Network, NetworkCreate, Sandbox, Status};
 use crate::core::drops::Reason;
 use crate::lab::bulk::{Bulk, Limit};
-use crate::lab::custody::Custody;
+use crate::lab::custody::{Custody, until};
 use crate::lab::host::Host;
 use crate::lab::link;
 use crate::lab::namespace::Namespace;
@@ -62,7 +62,7 @@ impl World {
         self.host_of(role).status()
     }
 
-    /// Makes a network on a host.
+    /// Makes a network by way of one host.
     pub(super) fn create_network(&self, host: &Host, segment: &Segment) -> anyhow::Result<Network> {
         let create = NetworkCreate {
             name: segment.name.to_owned(),
@@ -91,19 +91,19 @@ impl World {
         Ok(endpoint)
     }
 
-    /// Tells all other hosts where a container is.
-    pub(super) fn announce(&self, role: &Role) -> anyhow::Result<()> {
-        let remote = RemoteEndpoint {
-            network: role.network.name.to_owned(),
-            name: Some(role.name.to_owned()),
-            ips: role.ips.to_vec(),
-            mac: None,
-            vtep: self.host_of(role).site.vtep,
+    /// Waits until all other hosts know where a container is.
+    pub(super) fn await_known(&self, role: &Role) -> anyhow::Result<Duration> {
+        let start = Instant::now();
+        let path = format!("/v1/endpoints?network={}", role.network.name);
+        let knows = |host: &Host| {
+            let all = host.api.get::<Vec<Endpoint>>(&path).ok()?;
+            all.iter().any(|e| e.name == role.name).then_some(())
         };
-        for host in self.hosts.iter().filter(|h| h.name != self.host_of(role).name) {
-            let _: Endpoint = host.api.post("/v1/remote-endpoints", &remote)?;
+        for host in &self.hosts {
+            until(PATIENCE, || knows(host))
+                .with_context(|| format!("{} does not hear of {}", host.name, role.name))?;
         }
-        Ok(())
+        Ok(start.elapsed())
     }
 
     /// Detaches a container; an error if anything but loopback is left in it.
@@ -112,15 +112,6 @@ impl World {
         let left = link::interfaces(self.sandbox(role)?)?;
         ensure!(left == ["lo"], "{} still has {left:?}", role.name);
         Ok(())
-    }
-
-    /// Removes a network from a host, with what it was told of other hosts.
-    pub(super) fn remove_network(&self, host: &Host, segment: &Segment) -> anyhow::Result<()> {
-        let path = format!("/v1/endpoints?network={}", segment.name);
-        for endpoint in host.api.get::<Vec<Endpoint>>(&path)? {
-            host.api.delete(&format!("/v1/endpoints/{}", endpoint.id))?;
-        }
-        host.api.delete(&format!("/v1/networks/{}", segment.name))
     }
 
     /// Pings out of a container.

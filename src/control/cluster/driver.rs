@@ -1,0 +1,168 @@
+//! The control port: moves datagrams and connections between the sockets and
+//! the machine.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{Notify, Semaphore};
+
+use super::stream::{self, Caller};
+use crate::control::error::{Error, failed};
+use crate::control::state::Control;
+use crate::core::cluster::entry::NodeId;
+use crate::core::cluster::machine::Output;
+use crate::core::cluster::rpc::{Request, Response};
+use crate::core::cluster::secret::noise::Kind;
+use crate::dataplane;
+
+/// Connections of others that are served side by side; more are closed at once.
+const CALLERS: usize = 128;
+/// Datagrams taken in a row before anything else has its turn.
+const BATCH: usize = 64;
+/// The longest datagram that is read; ours are far shorter.
+const DATAGRAM: usize = 1 << 16;
+/// How often what others wrote is brought to the disk.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The sockets of the control port.
+#[derive(Debug)]
+pub struct Sockets {
+    udp: UdpSocket,
+    tcp: TcpListener,
+}
+
+impl Sockets {
+    /// Binds both. To be called on the runtime.
+    pub(in crate::control) fn bind(at: SocketAddr) -> Result<Sockets, Error> {
+        let taken = || {
+            failed(format!(
+                "cannot hear control traffic at {at}; end the other daemon, or give another --gossip-port"
+            ))
+        };
+        let bind = || {
+            let udp = std::net::UdpSocket::bind(at)?;
+            udp.set_nonblocking(true)?;
+            dataplane::never_fragment(&socket2::SockRef::from(&udp), at.ip())?;
+            let tcp = std::net::TcpListener::bind(at)?;
+            tcp.set_nonblocking(true)?;
+            Ok::<_, io::Error>((UdpSocket::from_std(udp)?, TcpListener::from_std(tcp)?))
+        };
+        let (udp, tcp) = bind().map_err(taken())?;
+        Ok(Sockets { udp, tcp })
+    }
+}
+
+/// Wakes the driver after the machine was used elsewhere.
+pub(in crate::control) type Wake = Arc<Notify>;
+
+/// Runs until the runtime ends.
+pub(in crate::control) async fn run(control: Arc<Control>, sockets: Sockets) {
+    let Sockets { udp, tcp } = sockets;
+    let udp = Arc::new(udp);
+    let callers = Arc::new(Semaphore::new(CALLERS));
+    let mut save = tokio::time::interval(SAVE_INTERVAL);
+    let mut buffer = vec![0; DATAGRAM];
+    let wake = control.wake.clone();
+    loop {
+        let due = dispatch(&control, &udp);
+        tokio::select! {
+            ready = udp.readable() => {
+                if ready.is_ok() {
+                    receive(&control, &udp, &mut buffer);
+                }
+            }
+            accepted = tcp.accept() => match accepted {
+                Ok((stream, _)) => meet(&control, &callers, stream),
+                // No descriptors left, most likely: let some be closed.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            },
+            () = tokio::time::sleep(due) => control.with_machine(|machine, now| machine.tick(now)),
+            _ = save.tick() => {
+                let control = control.clone();
+                tokio::task::spawn_blocking(move || control.save());
+            }
+            () = wake.notified() => {}
+        }
+    }
+}
+
+/// Does what the machine wants done; how long it can wait until its next timer.
+fn dispatch(control: &Arc<Control>, udp: &UdpSocket) -> Duration {
+    let (outputs, due) = control.outputs();
+    for output in outputs {
+        match output {
+            // What cannot be sent now is lost like any datagram.
+            Output::Datagram { to, bytes } => {
+                let _ = udp.try_send_to(&bytes, to);
+            }
+            Output::Call { id, exchange, at, request, .. } => {
+                let control = control.clone();
+                tokio::spawn(async move {
+                    let response = control.ask(&exchange, at, &request).await.ok();
+                    control.with_machine(|machine, now| machine.answered(now, id, response));
+                    control.wake.notify_one();
+                });
+            }
+            Output::Removal(result) => control.removal_ended(result),
+            Output::Visible => control.show_nodes(),
+        }
+    }
+    due
+}
+
+fn receive(control: &Control, udp: &UdpSocket, buffer: &mut [u8]) {
+    for _ in 0..BATCH {
+        let Ok((len, _)) = udp.try_recv_from(buffer) else { return };
+        control.with_machine(|machine, now| machine.datagram(now, &mut buffer[..len]));
+    }
+}
+
+fn meet(control: &Arc<Control>, callers: &Arc<Semaphore>, stream: TcpStream) {
+    let Ok(permit) = callers.clone().try_acquire_owned() else {
+        return control.count_refused_connection();
+    };
+    let control = control.clone();
+    tokio::spawn(async move {
+        let _permit = permit;
+        // Strangers go away without a word; members ask again.
+        if serve(&control, stream).await.is_err() {
+            control.count_refused_connection();
+        }
+        control.wake.notify_one();
+    });
+}
+
+async fn serve(control: &Arc<Control>, stream: TcpStream) -> io::Result<()> {
+    let (tag, token) = control.credentials().ok_or(io::ErrorKind::NotConnected)?;
+    let mut caller = Caller::meet(stream, &control.identity(), tag, &token).await?;
+    let exchange = caller.exchange();
+    while let Some(request) = caller.request().await? {
+        let response = match caller.kind {
+            Kind::Join => control.admit(exchange, request),
+            Kind::Member => match control.member_by_exchange(&exchange) {
+                Some(peer) => answer(control, peer, request).await,
+                None => return Err(io::ErrorKind::PermissionDenied.into()),
+            },
+        };
+        control.wake.notify_one();
+        caller.respond(&response).await?;
+    }
+    Ok(())
+}
+
+/// A member that leaves is answered when all have agreed.
+async fn answer(control: &Arc<Control>, peer: NodeId, request: Request) -> Response {
+    let leaves = matches!(request, Request::Leave(_));
+    let removal = if leaves { Some(control.await_removal()) } else { None };
+    let response = control.answer(peer, request);
+    let (Some(removal), Response::Done) = (removal, &response) else { return response };
+    control.wake.notify_one();
+    match tokio::time::timeout(stream::AGREEMENT, removal).await {
+        Ok(Ok(Ok(()))) => Response::Done,
+        Ok(Ok(Err(why))) => Response::Refused(why),
+        _ => Response::Refused("the members did not agree in time".to_owned()),
+    }
+}

@@ -1,0 +1,129 @@
+//! What this host asks of others by itself.
+
+use super::{CallId, Machine, Output};
+use crate::core::Now;
+use crate::core::cluster::entry::NodeId;
+use crate::core::cluster::rpc::{Request, Response};
+
+/// Calls under way at most; further ones wait for a later tick.
+const MAX_CALLS: usize = 16;
+/// Rounds of one sync: a megabyte each.
+const MAX_ROUNDS: u8 = 64;
+
+/// What an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    /// The first half of a sync's round.
+    Digests { to: NodeId, round: u8 },
+    /// The second half.
+    Exchange { to: NodeId, round: u8 },
+    /// Entries too long for a datagram.
+    Push,
+    /// A probe that datagrams did not answer.
+    Probe { to: NodeId },
+    /// For a removal.
+    Estate { to: NodeId },
+    /// For a removal that did not come about.
+    Release,
+}
+
+impl Machine {
+    /// Starts a call, if the host is known and there are not too many.
+    pub(super) fn call(&mut self, to: NodeId, call: Call, request: Request) -> bool {
+        let exchange = self.replica.members().find(|(id, _)| *id == to).map(|(_, key)| key);
+        let at = self.replica.node(&to).map(|n| n.control);
+        let (Some(exchange), Some(at)) = (exchange, at) else { return false };
+        let must = matches!(call, Call::Estate { .. } | Call::Release);
+        if self.calls.len() >= MAX_CALLS && !must {
+            return false;
+        }
+        self.last_call += 1;
+        let id = CallId(self.last_call);
+        self.calls.insert(id, call);
+        self.outputs.push_back(Output::Call { id, to, exchange, at, request });
+        true
+    }
+
+    /// Compares tables with a host that has just come, or with a random one: with
+    /// one that is up, or now and then with one that is not, so that islands find
+    /// each other.
+    pub(super) fn sync_with_someone(&mut self) {
+        if self.mute {
+            return;
+        }
+        let to = match self.sync_soon.pop_front() {
+            Some(to) => Some(to),
+            None => self.random_partner(),
+        };
+        if let Some(to) = to {
+            self.sync(to, 0);
+        }
+    }
+
+    fn random_partner(&mut self) -> Option<NodeId> {
+        let lost = self.below(8) == 0;
+        if let Some(up) = self.random_up(1).pop().filter(|_| !lost) {
+            return Some(up);
+        }
+        let me = self.me();
+        let others: Vec<NodeId> =
+            self.replica.members().map(|(id, _)| id).filter(|id| *id != me).collect();
+        let i = self.below(others.len());
+        others.get(i).copied()
+    }
+
+    fn sync(&mut self, to: NodeId, round: u8) {
+        let request = self.replica.ask_digests();
+        self.call(to, Call::Digests { to, round }, request);
+    }
+
+    /// A call was answered, or could not be (`None`).
+    pub fn answered(&mut self, now: Now, id: CallId, response: Option<Response>) {
+        let Some(call) = self.calls.remove(&id) else { return };
+        match (call, response) {
+            (Call::Digests { to, round }, Some(Response::Summaries { realms, have })) => {
+                self.differing.insert(to, realms.len());
+                match self.replica.ask_exchange(&realms, &have) {
+                    Some(request) => {
+                        self.call(to, Call::Exchange { to, round }, request);
+                    }
+                    None => self.counters.syncs += 1,
+                }
+            }
+            (Call::Exchange { to, round }, Some(Response::Entries(entries))) => {
+                let news = self.replica.accept(to, entries);
+                self.counters.syncs += 1;
+                // What did not fit one message follows; without news there is no end.
+                if (news > 0 || round == 0) && round < MAX_ROUNDS {
+                    self.sync(to, round + 1);
+                }
+            }
+            (Call::Digests { .. } | Call::Exchange { .. }, _) => self.counters.failed_syncs += 1,
+            (Call::Probe { to }, response) => self.membership.reached(now, to, response.is_some()),
+            (Call::Estate { to }, response) => self.estate_answered(now, to, response),
+            (Call::Push | Call::Release, _) => {}
+        }
+        self.after_changes(now);
+        self.drain_membership(now);
+    }
+
+    /// Takes the entries with which a host answered a request of the control
+    /// side, such as [`Request::Share`].
+    pub fn absorb(&mut self, now: Now, from: NodeId, response: Response) -> Result<(), String> {
+        match response {
+            Response::Entries(entries) => {
+                self.replica.accept(from, entries);
+                self.after_changes(now);
+                Ok(())
+            }
+            Response::Refused(why) => Err(why),
+            Response::Done | Response::Summaries { .. } => Ok(()),
+        }
+    }
+
+    /// Where and as whom a member is to be asked: its X25519 public key and address.
+    pub fn contact(&self, id: &NodeId) -> Option<([u8; 32], std::net::SocketAddr)> {
+        let (_, exchange) = self.replica.members().find(|(other, _)| other == id)?;
+        Some((exchange, self.replica.node(id)?.control))
+    }
+}

@@ -1,0 +1,502 @@
+//! The machine that ties the cluster's parts together: datagrams, requests and
+//! time go in, datagrams, calls and changes come out.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `mod` | the face, timers, datagrams |
+//! | `answer` | what other hosts ask for |
+//! | `call` | what this host asks of others by itself: syncs, probes, removals |
+//! | `ring` | keys of the control traffic and the token |
+//! | `own` | what this host writes: itself, networks, endpoints, ranges |
+
+mod answer;
+mod call;
+mod own;
+mod packet;
+mod removal;
+mod ring;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+pub use self::own::Knowledge;
+
+use self::call::Call;
+use self::packet::Packet;
+use self::removal::Removal;
+use super::entry::{Entry, Key, Node, NodeId, Secret};
+use super::membership::{self, Membership, Peer};
+use super::replica::Replica;
+use super::rpc::{Request, Response};
+use super::secret::envelope::{Opener, Sealer};
+use super::secret::identity::Identity;
+use super::secret::ring::KeyRing;
+use crate::core::Now;
+
+/// How the machine behaves; the defaults are memberlist's for a local network.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often fresh entries are told.
+    pub gossip_interval: Duration,
+    /// To how many hosts each time.
+    pub fan_out: usize,
+    /// The longest datagram before it is sealed, in bytes.
+    pub datagram: usize,
+    /// How often a random host is compared with.
+    pub sync_interval: Duration,
+    /// How long after a start hosts count as up that nobody has declared dead.
+    pub grace: Duration,
+    /// How often the ring gets a new key by itself.
+    pub rotation: Duration,
+    /// How long a new key is known before it is used.
+    pub key_delay: Duration,
+    /// Of the failure detector.
+    pub membership: membership::Settings,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            gossip_interval: Duration::from_millis(200),
+            fan_out: 3,
+            datagram: 1200,
+            sync_interval: Duration::from_secs(5),
+            grace: Duration::from_secs(10),
+            rotation: Duration::from_secs(12 * 3600),
+            key_delay: Duration::from_secs(15),
+            membership: membership::Settings::default(),
+        }
+    }
+}
+
+/// Names a call until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(u64);
+
+/// What the machine wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a datagram.
+    Datagram {
+        /// Where to.
+        to: SocketAddr,
+        /// The bytes, sealed.
+        bytes: Vec<u8>,
+    },
+    /// Ask a host over a connection, and tell [`Machine::answered`].
+    Call {
+        /// Which call it is.
+        id: CallId,
+        /// Who must answer.
+        to: NodeId,
+        /// Its X25519 public key.
+        exchange: [u8; 32],
+        /// Where it listens.
+        at: SocketAddr,
+        /// The question.
+        request: Request,
+    },
+    /// How a removal ended that [`Machine::remove`] began.
+    Removal(Result<(), String>),
+    /// A node has become visible or invisible.
+    Visible,
+}
+
+/// What a machine starts from.
+#[derive(Debug)]
+pub struct Start {
+    /// Who this host is.
+    pub identity: Identity,
+    /// What it says of itself; the floor is kept from the entries.
+    pub node: Node,
+    /// Greater than at every start before.
+    pub generation: u64,
+    /// All entries as they were stored; none on a fresh host.
+    pub entries: Vec<Entry>,
+}
+
+/// What was counted of control traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams taken.
+    pub datagrams: u64,
+    /// Datagrams that were not, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Syncs that were answered.
+    pub syncs: u64,
+    /// Syncs that were not.
+    pub failed_syncs: u64,
+}
+
+/// One host's part of the cluster.
+pub struct Machine {
+    settings: Settings,
+    replica: Replica,
+    membership: Membership,
+    /// Whom the failure detector may believe to exist.
+    admitted: BTreeSet<NodeId>,
+    ring: KeyRing,
+    /// When each key of the ring became known.
+    learned: BTreeMap<u32, Now>,
+    sealer: Sealer,
+    opener: Opener,
+    rng: ChaCha8Rng,
+    started: Now,
+    next_gossip: Now,
+    next_sync: Now,
+    calls: BTreeMap<CallId, Call>,
+    last_call: u64,
+    /// Hosts to compare with before any random one.
+    sync_soon: VecDeque<NodeId>,
+    /// How many realms differed when a host was last compared with.
+    differing: BTreeMap<NodeId, usize>,
+    removal: Option<Removal>,
+    /// Hosts that have failed, and since when.
+    down: BTreeMap<NodeId, Now>,
+    /// Keys that changed and are not yet taken by the owner.
+    changes: BTreeSet<Key>,
+    counters: Counters,
+    /// What is told cannot be stored: nothing new is told.
+    mute: bool,
+    outputs: VecDeque<Output>,
+}
+
+/// Whose it is.
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("me", &self.me()).finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// The host's machine. Without stored entries it founds a cluster of one, with
+    /// all that there is to allocate in its own hands. `seed` feeds everything
+    /// that is random, `session` must never have been used before.
+    pub fn new(
+        now: Now,
+        start: Start,
+        settings: Settings,
+        seed: [u8; 32],
+        session: [u8; 16],
+    ) -> Machine {
+        let mut rng = ChaCha8Rng::from_seed(seed);
+        let me = start.identity.id();
+        let peer = Peer { id: me, control: start.node.control, generation: start.generation };
+        let mut membership_seed = [0; 32];
+        rng.fill_bytes(&mut membership_seed);
+        let membership = Membership::new(peer, settings.membership.clone(), membership_seed);
+        let fresh = start.entries.is_empty();
+        // Key 0 is nobody's: it stands there until the first real one is learned.
+        let mut nothing = [0; 32];
+        rng.fill_bytes(&mut nothing);
+        let mut replica = Replica::new(start.identity);
+        replica.restore(start.entries);
+        let mut machine = Machine {
+            replica,
+            membership,
+            admitted: BTreeSet::new(),
+            ring: KeyRing::new(0, Secret(nothing)),
+            learned: BTreeMap::new(),
+            sealer: Sealer::new(me, session),
+            opener: Opener::default(),
+            started: now,
+            next_gossip: now,
+            next_sync: now + settings.sync_interval,
+            settings,
+            rng,
+            calls: BTreeMap::new(),
+            last_call: 0,
+            sync_soon: VecDeque::new(),
+            differing: BTreeMap::new(),
+            removal: None,
+            down: BTreeMap::new(),
+            changes: BTreeSet::new(),
+            counters: Counters::default(),
+            mute: false,
+            outputs: VecDeque::new(),
+        };
+        if fresh {
+            machine.found();
+        }
+        machine.describe(start.node);
+        machine.learn_keys(now);
+        machine.after_changes(now);
+        machine.make_contact(now);
+        machine
+    }
+
+    /// This host.
+    pub fn me(&self) -> NodeId {
+        self.replica.me()
+    }
+
+    /// The tables.
+    pub fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Whether the machine tells nothing new; see [`Machine::set_mute`].
+    pub fn is_mute(&self) -> bool {
+        self.mute
+    }
+
+    /// A host that cannot store what it writes must not tell it: after a restart
+    /// it would know nothing of it. Mute, it still answers probes.
+    pub fn set_mute(&mut self, mute: bool) {
+        self.mute = mute;
+    }
+
+    /// Tells the others that this host goes.
+    pub fn leave(&mut self, now: Now) {
+        self.membership.leave(now);
+        self.drain_membership(now);
+    }
+
+    /// Whether a node answers, as far as this host knows.
+    pub fn is_up(&self, id: &NodeId) -> bool {
+        self.membership.is_up(id)
+    }
+
+    /// The other members that answer, by id.
+    pub fn up(&self) -> Vec<NodeId> {
+        self.membership.up().map(|p| p.id).collect()
+    }
+
+    /// The local health score: 0 is well.
+    pub fn health(&self) -> u8 {
+        self.membership.health()
+    }
+
+    /// Compares tables with some of those that are known: they may be there.
+    fn make_contact(&mut self, now: Now) {
+        let me = self.me();
+        let mut others: Vec<NodeId> =
+            self.replica.members().map(|(id, _)| id).filter(|id| *id != me).collect();
+        while !others.is_empty() && self.sync_soon.len() < 2 {
+            let i = self.below(others.len());
+            self.sync_soon.push_back(others.swap_remove(i));
+            self.next_sync = now;
+        }
+        self.drain_membership(now);
+    }
+
+    /// A datagram arrived on the control port.
+    pub fn datagram(&mut self, now: Now, bytes: &mut [u8]) {
+        let (sender, packet) = match self.opener.open(&self.ring, bytes) {
+            Ok((sender, plain)) => (sender, Packet::decode(plain)),
+            Err(refusal) => return self.refuse_datagram(refusal.name()),
+        };
+        if !self.replica.is_member(&sender) {
+            // Somebody with the ring's key whom we do not know yet, or no longer.
+            return self.refuse_datagram("not-a-member");
+        }
+        self.counters.datagrams += 1;
+        match packet {
+            Some(Packet::Swim(bytes)) => self.membership.datagram(now, &bytes),
+            Some(Packet::News(entries)) => {
+                self.replica.accept(sender, entries);
+                self.after_changes(now);
+            }
+            None => self.refuse_datagram("undecodable"),
+        }
+        self.drain_membership(now);
+    }
+
+    fn refuse_datagram(&mut self, reason: &'static str) {
+        *self.counters.refused.entry(reason).or_default() += 1;
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Now) {
+        self.membership.tick(now);
+        self.drain_membership(now);
+        if now >= self.next_gossip {
+            self.gossip();
+            self.next_gossip = now + self.settings.gossip_interval;
+        }
+        if now >= self.next_sync {
+            self.next_sync = now + self.jittered(self.settings.sync_interval);
+            self.sync_with_someone();
+        }
+        self.turn_ring(now);
+        self.after_changes(now);
+    }
+
+    /// When [`Machine::tick`] wants to be called next.
+    pub fn due(&self) -> Now {
+        let timers = [self.next_gossip, self.next_sync];
+        let earliest = timers.into_iter().fold(Now::MAX, Now::min);
+        self.membership.due().map_or(earliest, |due| earliest.min(due))
+    }
+
+    /// The next thing to be done; to be drained after every other call.
+    pub fn output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Keys that have changed since the last call. They must be stored before
+    /// any output or response is sent.
+    pub fn take_changes(&mut self) -> BTreeSet<Key> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Tells fresh entries to some random hosts.
+    fn gossip(&mut self) {
+        if self.mute {
+            return;
+        }
+        let hosts: Vec<SocketAddr> = self.membership.up().map(|p| p.control).collect();
+        let budget = self.settings.datagram;
+        let oversize = self.replica.take_oversize(budget);
+        if !oversize.is_empty() {
+            for to in self.random_up(self.settings.fan_out) {
+                let request = Request::Exchange { entries: oversize.clone(), want: Vec::new() };
+                self.call(to, Call::Push, request);
+            }
+        }
+        for _ in 0..self.settings.fan_out.min(hosts.len()) {
+            let entries = self.replica.rumours(budget, hosts.len());
+            if entries.is_empty() {
+                return;
+            }
+            let to = hosts[self.below(hosts.len())];
+            self.send(to, &Packet::News(entries));
+        }
+    }
+
+    fn send(&mut self, to: SocketAddr, packet: &Packet) {
+        if let Some(bytes) = self.sealer.seal(&self.ring, &packet.encode()) {
+            self.outputs.push_back(Output::Datagram { to, bytes });
+        }
+    }
+
+    fn drain_membership(&mut self, now: Now) {
+        while let Some(output) = self.membership.output() {
+            match output {
+                membership::Output::Datagram { to, bytes } => {
+                    self.send(to.control, &Packet::Swim(bytes));
+                }
+                membership::Output::Stream { to } => {
+                    self.call(to.id, Call::Probe { to: to.id }, Request::Ping);
+                }
+                membership::Output::Up(peer) => {
+                    self.down.remove(&peer.id);
+                    if self.sync_soon.len() < 4 && !self.sync_soon.contains(&peer.id) {
+                        self.sync_soon.push_back(peer.id);
+                        self.next_sync = self.next_sync.min(now + self.jittered(self.settings.gossip_interval));
+                    }
+                    self.outputs.push_back(Output::Visible);
+                }
+                // Its own entry says so too.
+                membership::Output::Moved { .. } => {}
+                membership::Output::Down(peer) => {
+                    self.down.insert(peer.id, now);
+                    self.outputs.push_back(Output::Visible);
+                }
+            }
+        }
+    }
+
+    /// Whether a node's endpoints are to be shown: it is up, or has not been
+    /// given the time to say so since we started.
+    pub fn is_visible(&self, now: Now, id: &NodeId) -> bool {
+        let early = now < self.started + self.settings.grace;
+        let me = *id == self.me();
+        me || self.membership.is_up(id) || (early && !self.down.contains_key(id))
+    }
+
+    /// Since when a node has been down; `None` if it is up or was never seen.
+    pub fn down_since(&self, id: &NodeId) -> Option<Now> {
+        self.down.get(id).copied()
+    }
+
+    /// How many realms differed when this host was last compared with the
+    /// others, by host.
+    pub fn differing(&self) -> &BTreeMap<NodeId, usize> {
+        &self.differing
+    }
+
+    /// After the replica may have changed.
+    fn after_changes(&mut self, now: Now) {
+        loop {
+            let changed = self.replica.take_changes();
+            if changed.is_empty() {
+                return;
+            }
+            if changed.iter().any(|k| matches!(k, Key::Member(_))) {
+                self.members_changed(now);
+            }
+            if changed.iter().any(|k| matches!(k, Key::Secret(_))) {
+                self.learn_keys(now);
+            }
+            self.changes.extend(&changed);
+            self.tend(&changed);
+        }
+    }
+
+    fn members_changed(&mut self, now: Now) {
+        let members: BTreeSet<NodeId> = self.replica.members().map(|(id, _)| id).collect();
+        let gone: Vec<NodeId> =
+            self.down.keys().copied().filter(|id| !members.contains(id)).collect();
+        for id in gone {
+            self.down.remove(&id);
+            self.differing.remove(&id);
+        }
+        let me = self.me();
+        for id in &members {
+            if *id != me && self.admitted.insert(*id) {
+                self.membership.admit(*id);
+                if let Some(node) = self.replica.node(id) {
+                    let peer = Peer { id: *id, control: node.control, generation: 0 };
+                    self.membership.announce(now, peer);
+                }
+            }
+        }
+        let removed: Vec<NodeId> = self.admitted.difference(&members).copied().collect();
+        for id in removed {
+            self.admitted.remove(&id);
+            self.membership.forget(now, id);
+        }
+        self.outputs.push_back(Output::Visible);
+    }
+
+    fn random_up(&mut self, count: usize) -> Vec<NodeId> {
+        let mut up: Vec<NodeId> = self.membership.up().map(|p| p.id).collect();
+        let mut chosen = Vec::new();
+        while !up.is_empty() && chosen.len() < count {
+            let i = self.below(up.len());
+            chosen.push(up.swap_remove(i));
+        }
+        chosen
+    }
+
+    /// A random number below `n`, which is not 0. The bias of the remainder is of
+    /// no consequence here.
+    fn below(&mut self, n: usize) -> usize {
+        (self.rng.next_u64() % n.max(1) as u64) as usize
+    }
+
+    /// Between three quarters and five quarters of it, so that hosts do not act
+    /// in step.
+    fn jittered(&mut self, interval: Duration) -> Duration {
+        interval.mul_f64(0.75 + (self.rng.next_u32() as f64 / f64::from(u32::MAX)) / 2.0)
+    }
+
+    /// A response to a request out of the blue, if `peer` may ask it.
+    pub fn request(&mut self, now: Now, peer: NodeId, request: Request) -> Response {
+        let response = self.answer(now, peer, request);
+        self.after_changes(now);
+        self.drain_membership(now);
+        response
+    }
+}
+

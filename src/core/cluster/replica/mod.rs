@@ -1,0 +1,338 @@
+//! All entries that this host knows, and which of those it is told it takes.
+//!
+//! What two replicas hold is equal as soon as both have seen the same entries,
+//! in whatever order: every rule here looks at entries, never at arrival.
+
+mod rules;
+mod rumours;
+mod sync;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use rules::{MAX_ENTRY, Refusal};
+
+use self::rumours::Rumours;
+use super::entry::{Body, Entry, Key, Member, Node, NodeId, Realm, Version};
+use super::secret::identity::{self, Identity};
+
+/// How far ahead of all that was seen a version may be. A host writes far fewer
+/// entries than this between two that others see.
+const LEAP: u64 = 1 << 20;
+/// Own tombstones that are kept before the floor is raised instead.
+const OWN_TOMBSTONES: usize = 256;
+/// Tombstones kept of what every member writes; beyond, the oldest are forgotten.
+const SHARED_TOMBSTONES: usize = 4096;
+
+/// The tables of the cluster as this host has them.
+#[derive(Debug)]
+pub struct Replica {
+    identity: Identity,
+    clock: u64,
+    entries: BTreeMap<Key, Entry>,
+    digests: BTreeMap<Realm, u64>,
+    /// Entries of each node, deleted ones too: what is capped.
+    owned: BTreeMap<NodeId, usize>,
+    rumours: Rumours,
+    /// Keys that have changed since [`Replica::take_changes`].
+    changes: BTreeSet<Key>,
+    refused: BTreeMap<(NodeId, Refusal), u64>,
+}
+
+impl Replica {
+    /// An empty replica of the host with this identity.
+    pub fn new(identity: Identity) -> Replica {
+        Replica {
+            identity,
+            clock: 0,
+            entries: BTreeMap::new(),
+            digests: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            rumours: Rumours::default(),
+            changes: BTreeSet::new(),
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// This host.
+    pub fn me(&self) -> NodeId {
+        self.identity.id()
+    }
+
+    /// This host's keys.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Takes entries as this host stored them, or as the host that admitted it
+    /// handed them over: their authors are not asked about, their signatures are.
+    pub fn restore(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        for entry in entries {
+            if rules::shape(&entry).is_ok() && identity::verify(&entry) && !self.is_superseded(&entry)
+            {
+                self.clock = self.clock.max(entry.version.0);
+                self.insert(entry);
+            }
+        }
+    }
+
+    /// Writes an entry of this host's own and spreads it. `None` deletes; to
+    /// delete what is not there, or to write what is there already, changes nothing.
+    pub fn write(&mut self, key: Key, body: Option<Body>) {
+        if self.get(&key) == body.as_ref() {
+            return;
+        }
+        let entry = self.signed(key, body);
+        self.rumours.add(key);
+        self.insert(entry);
+        self.raise_floor();
+    }
+
+    fn signed(&mut self, key: Key, body: Option<Body>) -> Entry {
+        self.clock += 1;
+        self.identity.sign_entry(key, Version(self.clock), body)
+    }
+
+    /// Takes entries of others, in any order, that `from` handed on. Returns how
+    /// many were new.
+    pub fn accept(&mut self, from: NodeId, entries: Vec<Entry>) -> usize {
+        let mut entries = entries;
+        // Who is a member first: others' entries depend on it.
+        entries.sort_by_key(|e| (e.key, e.version));
+        let few = entries.len() <= rumours::HANDED_ON;
+        let (mut new, mut waiting) = (0, entries);
+        loop {
+            let before = waiting.len();
+            let mut strangers = Vec::new();
+            for entry in std::mem::take(&mut waiting) {
+                match self.judge(&entry) {
+                    Ok(true) => {
+                        new += 1;
+                        self.clock = self.clock.max(entry.version.0);
+                        if few {
+                            self.rumours.add(entry.key);
+                        }
+                        self.insert(entry);
+                    }
+                    Ok(false) => {}
+                    Err(Refusal::Stranger) => strangers.push(entry),
+                    Err(refusal) => self.refuse(from, refusal),
+                }
+            }
+            // A later entry may have admitted an earlier one's author.
+            if strangers.is_empty() || strangers.len() == before {
+                strangers.iter().for_each(|_| self.refuse(from, Refusal::Stranger));
+                return new;
+            }
+            waiting = strangers;
+        }
+    }
+
+    /// Whether an entry is to be taken; `false` for what is known or superseded.
+    fn judge(&self, entry: &Entry) -> Result<bool, Refusal> {
+        rules::shape(entry)?;
+        if self.is_superseded(entry) {
+            return Ok(false);
+        }
+        if entry.author == self.me() && entry.key.owner().is_some() {
+            // Only we write these, and have written something else since, or
+            // have lost what we had: then it is ours to take back.
+            return if identity::verify(entry) { Ok(true) } else { Err(Refusal::Forged) };
+        }
+        if entry.version.0 > self.clock.saturating_add(LEAP) {
+            return Err(Refusal::Future);
+        }
+        if let Some(owner) = entry.key.owner() {
+            if owner != entry.author {
+                return Err(Refusal::NotTheOwner);
+            }
+            if !self.is_member(&owner) {
+                return if self.is_removed(&owner) { Ok(false) } else { Err(Refusal::Stranger) };
+            }
+            let known = self.entries.contains_key(&entry.key);
+            if !known && self.owned.get(&owner).copied().unwrap_or(0) >= rules::ENTRIES_PER_NODE {
+                return Err(Refusal::TooMany);
+            }
+        } else if !self.is_member(&entry.author) && !self.is_removed(&entry.author) {
+            return Err(Refusal::Stranger);
+        }
+        if identity::verify(entry) { Ok(true) } else { Err(Refusal::Forged) }
+    }
+
+    /// Whether something newer is known, or its owner has deleted it.
+    fn is_superseded(&self, entry: &Entry) -> bool {
+        let newer = self.entries.get(&entry.key).is_some_and(|old| !entry.beats(old));
+        newer || self.is_under_floor(entry)
+    }
+
+    fn is_under_floor(&self, entry: &Entry) -> bool {
+        let Some(owner) = entry.key.owner() else { return false };
+        if matches!(entry.key, Key::Node(_)) {
+            return false;
+        }
+        self.node(&owner).is_some_and(|n| entry.version <= n.floor)
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let key = entry.key;
+        *self.digests.entry(key.realm()).or_default() ^= entry.fingerprint();
+        let (node, removed) = match (&entry.key, &entry.body) {
+            (Key::Node(node), Some(_)) => (Some(*node), false),
+            (Key::Member(node), Some(Body::Member(Member::Removed { .. }))) => (Some(*node), true),
+            _ => (None, false),
+        };
+        let shared_tombstone = entry.body.is_none() && key.owner().is_none();
+        match self.entries.insert(key, entry) {
+            Some(old) => *self.digests.entry(key.realm()).or_default() ^= old.fingerprint(),
+            None => {
+                if let Some(owner) = key.owner() {
+                    *self.owned.entry(owner).or_default() += 1;
+                }
+            }
+        }
+        self.changes.insert(key);
+        if let Some(node) = node {
+            self.sweep(node, removed);
+        }
+        if shared_tombstone {
+            self.forget_old_tombstones();
+        }
+    }
+
+    /// Drops what a node's floor, or its removal, has deleted.
+    fn sweep(&mut self, node: NodeId, removed: bool) {
+        let of_node = |key: &&Key| key.owner() == Some(node);
+        let dead: Vec<Key> = self
+            .entries
+            .keys()
+            .filter(of_node)
+            .filter(|key| removed || self.is_under_floor(&self.entries[*key]))
+            .copied()
+            .collect();
+        dead.iter().for_each(|key| self.drop_entry(key));
+    }
+
+    fn drop_entry(&mut self, key: &Key) {
+        let Some(entry) = self.entries.remove(key) else { return };
+        *self.digests.entry(key.realm()).or_default() ^= entry.fingerprint();
+        if let Some(count) = key.owner().and_then(|o| self.owned.get_mut(&o)) {
+            *count = count.saturating_sub(1);
+        }
+        self.rumours.remove(key);
+        self.changes.insert(*key);
+    }
+
+    fn forget_old_tombstones(&mut self) {
+        let mut dead: Vec<(Version, Key)> = self
+            .entries
+            .values()
+            .filter(|e| e.body.is_none() && e.key.owner().is_none())
+            .map(|e| (e.version, e.key))
+            .collect();
+        if dead.len() > SHARED_TOMBSTONES {
+            dead.sort_unstable();
+            dead[..dead.len() - SHARED_TOMBSTONES].iter().for_each(|(_, key)| self.drop_entry(key));
+        }
+    }
+
+    /// Many own tombstones are replaced by one floor: everything at or below it
+    /// is deleted by definition, and what is not is written anew, above it.
+    fn raise_floor(&mut self) {
+        let me = self.me();
+        let own = || self.entries.values().filter(|e| e.key.owner() == Some(me));
+        if own().filter(|e| e.body.is_none()).count() < OWN_TOMBSTONES {
+            return;
+        }
+        let Some(mut node) = self.node(&me).cloned() else { return };
+        let live: Vec<(Key, Body)> = own()
+            .filter(|e| !matches!(e.key, Key::Node(_)))
+            .filter_map(|e| Some((e.key, e.body.clone()?)))
+            .collect();
+        node.floor = Version(self.clock);
+        for (key, body) in live {
+            let entry = self.signed(key, Some(body));
+            self.insert(entry);
+        }
+        self.write(Key::Node(me), Some(Body::Node(node)));
+    }
+
+    fn refuse(&mut self, from: NodeId, refusal: Refusal) {
+        *self.refused.entry((from, refusal)).or_default() += 1;
+    }
+
+    /// What members handed on and was not taken, by who and why.
+    pub fn refused(&self) -> &BTreeMap<(NodeId, Refusal), u64> {
+        &self.refused
+    }
+
+    /// What the entry of a key says, if there is one that is not deleted.
+    pub fn get(&self, key: &Key) -> Option<&Body> {
+        self.entries.get(key)?.body.as_ref()
+    }
+
+    /// The whole entry of a key, also a deleted one.
+    pub fn entry(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// All entries, deleted ones too, by key.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// Entries that are not deleted, of a range of keys.
+    pub fn live(
+        &self,
+        keys: impl std::ops::RangeBounds<Key>,
+    ) -> impl Iterator<Item = (&Key, &Body)> {
+        self.entries.range(keys).filter_map(|(k, e)| Some((k, e.body.as_ref()?)))
+    }
+
+    /// What a node says of itself.
+    pub fn node(&self, id: &NodeId) -> Option<&Node> {
+        match self.get(&Key::Node(*id))? {
+            Body::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Whether a node belongs to the cluster.
+    pub fn is_member(&self, id: &NodeId) -> bool {
+        matches!(self.get(&Key::Member(*id)), Some(Body::Member(Member::Admitted { .. })))
+    }
+
+    /// Whether a node was removed from the cluster.
+    pub fn is_removed(&self, id: &NodeId) -> bool {
+        matches!(self.get(&Key::Member(*id)), Some(Body::Member(Member::Removed { .. })))
+    }
+
+    /// The members and their X25519 public keys, by id.
+    pub fn members(&self) -> impl Iterator<Item = (NodeId, [u8; 32])> {
+        let last = Key::Member(NodeId([0xff; 32]));
+        self.live(..=last).filter_map(|(key, body)| match (key, body) {
+            (Key::Member(id), Body::Member(Member::Admitted { exchange })) => Some((*id, *exchange)),
+            _ => None,
+        })
+    }
+
+    /// The digests of all realms that have entries.
+    pub fn digests(&self) -> impl Iterator<Item = (Realm, u64)> {
+        self.digests.iter().map(|(r, d)| (*r, *d)).filter(|(_, d)| *d != 0)
+    }
+
+    /// Keys that have changed since the last call: what must be stored, and may
+    /// be seen.
+    pub fn take_changes(&mut self) -> BTreeSet<Key> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Fresh entries for one datagram of `budget` bytes among `hosts` hosts;
+    /// empty if there is nothing left to say.
+    pub fn rumours(&mut self, budget: usize, hosts: usize) -> Vec<Entry> {
+        self.rumours.pack(&self.entries, budget, hosts)
+    }
+
+    /// Fresh entries that are too long for any datagram of `budget` bytes.
+    pub fn take_oversize(&mut self, budget: usize) -> Vec<Entry> {
+        self.rumours.take_oversize(&self.entries, budget)
+    }
+}

@@ -1,0 +1,107 @@
+//! Anti-entropy: two hosts compare digests, then what differs, and exchange
+//! only that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::entry::{Entry, Key, NodeId, Realm, Version};
+use super::super::rpc::{Request, Response};
+use super::Replica;
+use super::rumours::encoded_len;
+
+/// Entries of one message, in bytes; what is left goes in the next round.
+const BATCH: usize = 1 << 20;
+/// Keys of one summary.
+const SUMMARY: usize = 1 << 15;
+
+impl Replica {
+    /// The first round's question.
+    pub fn ask_digests(&self) -> Request {
+        Request::Digests(self.digests().collect())
+    }
+
+    /// Answers the first round.
+    pub fn answer_digests(&self, theirs: &[(Realm, u64)]) -> Response {
+        let theirs: BTreeMap<Realm, u64> = theirs.iter().copied().collect();
+        let mine: BTreeMap<Realm, u64> = self.digests().collect();
+        let all: BTreeSet<Realm> = mine.keys().chain(theirs.keys()).copied().collect();
+        let mut realms = Vec::new();
+        let mut have = Vec::new();
+        for realm in all {
+            if mine.get(&realm) == theirs.get(&realm) {
+                continue;
+            }
+            let keys = self.keys_of(realm);
+            if !realms.is_empty() && have.len() + keys.len() > SUMMARY {
+                break;
+            }
+            realms.push(realm);
+            have.extend(keys);
+        }
+        Response::Summaries { realms, have }
+    }
+
+    /// The second round's question; `None` if nothing differs.
+    pub fn ask_exchange(
+        &self,
+        realms: &[Realm],
+        have: &[(Key, Version, u64)],
+    ) -> Option<Request> {
+        let theirs: BTreeMap<Key, (Version, u64)> =
+            have.iter().map(|(k, v, f)| (*k, (*v, *f))).collect();
+        let newer = |key: &Key, entry: &Entry| match theirs.get(key) {
+            None => true,
+            Some((version, fingerprint)) => {
+                entry.version > *version
+                    || (entry.version == *version && entry.fingerprint() != *fingerprint)
+            }
+        };
+        let mine = realms.iter().flat_map(|realm| self.of_realm(*realm));
+        let entries = batch(mine.filter(|e| newer(&e.key, e)));
+        let want: Vec<Key> = have
+            .iter()
+            .filter(|(key, version, fingerprint)| match self.entries.get(key) {
+                None => !self.is_dead(key, *version),
+                Some(entry) => {
+                    entry.version < *version
+                        || (entry.version == *version && entry.fingerprint() != *fingerprint)
+                }
+            })
+            .map(|(key, ..)| *key)
+            .collect();
+        (!entries.is_empty() || !want.is_empty()).then_some(Request::Exchange { entries, want })
+    }
+
+    /// Answers the second round.
+    pub fn answer_exchange(&mut self, from: NodeId, entries: Vec<Entry>, want: &[Key]) -> Response {
+        self.accept(from, entries);
+        Response::Entries(batch(want.iter().filter_map(|key| self.entries.get(key))))
+    }
+
+    /// Whether we know that an entry, which we do not have, is deleted.
+    fn is_dead(&self, key: &Key, version: Version) -> bool {
+        let Some(owner) = key.owner() else { return false };
+        let floored = !matches!(key, Key::Node(_))
+            && self.node(&owner).is_some_and(|node| version <= node.floor);
+        floored || self.is_removed(&owner)
+    }
+
+    fn of_realm(&self, realm: Realm) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(move |e| e.key.realm() == realm)
+    }
+
+    fn keys_of(&self, realm: Realm) -> Vec<(Key, Version, u64)> {
+        self.of_realm(realm).map(|e| (e.key, e.version, e.fingerprint())).collect()
+    }
+}
+
+/// The first entries, up to the length of a message.
+fn batch<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Entry> {
+    let mut left = BATCH;
+    let fits = |entry: &&Entry| {
+        let len = encoded_len(entry);
+        let fits = len <= left;
+        left = left.saturating_sub(len);
+        fits
+    };
+    entries.take_while(fits).cloned().collect()
+}
