@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 pub use endpoint::{Endpoint, Holder, NewEndpoint, check_ifname};
 pub use id::Id;
+pub(in crate::core) use network::FIRST_VNI;
 pub use network::{Network, NewNetwork};
 
 use super::plan::{self, PortId};
@@ -199,7 +200,7 @@ fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
 }
 
 /// Names for a sentence: at most five, then how many more.
-fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub(in crate::core) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.into_iter().collect();
     names.sort_unstable();
     match names.len() {

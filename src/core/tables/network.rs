@@ -14,7 +14,7 @@ use crate::wire::mac::Mac;
 use crate::wire::vxlan::Vni;
 
 /// VNIs are chosen from here upwards, as Docker does.
-const FIRST_VNI: u32 = 4096;
+pub(in crate::core) const FIRST_VNI: u32 = 4096;
 /// Subnets that nobody asked for are chosen from here, as Docker does.
 const DEFAULT_POOL: [u8; 4] = [10, 0, 0, 0];
 /// Docker's name for the MTU among the options.
