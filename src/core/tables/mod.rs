@@ -23,7 +23,8 @@ use std::sync::Arc;
 
 pub use endpoint::{Endpoint, Holder, NewEndpoint, check_ifname};
 pub use id::Id;
-pub use network::{FIRST_VNI, Network, NewNetwork};
+pub(in crate::core) use network::FIRST_VNI;
+pub use network::{Network, NewNetwork};
 
 use super::plan::{self, PortId};
 use crate::wire::vxlan;

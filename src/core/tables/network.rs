@@ -14,7 +14,7 @@ use crate::wire::mac::Mac;
 use crate::wire::vxlan::Vni;
 
 /// VNIs are chosen from here upwards, as Docker does.
-pub const FIRST_VNI: u32 = 4096;
+pub(in crate::core) const FIRST_VNI: u32 = 4096;
 /// Docker's name for the MTU among the options.
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 

@@ -16,6 +16,8 @@
 //! 4. A host allocates from its own `ranges` only, and gives away nothing used.
 
 mod inherit;
+#[cfg(test)]
+mod model;
 mod ranges;
 #[cfg(test)]
 mod tests;
