@@ -3,6 +3,10 @@
 
 use std::{fs, io};
 
+use vxmesh::core::cluster::entry::{Body, Entry, Key, Member, NodeId, Secret, Version};
+use vxmesh::core::cluster::secret::identity::Identity;
+use vxmesh::core::cluster::secret::noise::{self, Handshake};
+use vxmesh::core::cluster::secret::token::{Tag, Token};
 use vxmesh::wire::frame::View;
 use vxmesh::wire::vnet::{Kind, Offload};
 use vxmesh::wire::vxlan::{Vni, header};
@@ -25,7 +29,49 @@ fn main() -> io::Result<()> {
         let rest = [1, 0, 1, 0, 1, 2, ttl, 7, 1, 0, 1, 0, 5, 0];
         seed("coalesce", name, &[&first[..], &rest].concat())?;
     }
-    seed("frame", "arp", &arp())
+    seed("frame", "arp", &arp())?;
+    cluster()
+}
+
+/// What the targets of control traffic read, under the keys that they have.
+fn cluster() -> io::Result<()> {
+    let (me, peer) = (Identity::from_seed(&[1; 32]), Identity::from_seed(&[2; 32]));
+    let token = Token::new([7; 32], Tag(*b"mesh1"));
+    seed("token", "good", token.reveal().as_bytes())?;
+    seed("token", "capitals", token.reveal().to_uppercase().as_bytes())?;
+    seed("token", "short", &token.reveal().as_bytes()[..40])?;
+
+    let seeds = &[11; 32];
+    let to = peer.exchange_public();
+    let member = Handshake::initiate_member(&me, &to, token.tag(), seeds).write();
+    let join = Handshake::initiate_join(&me, &token, seeds).write();
+    for (name, kind, first) in
+        [("member", noise::Kind::Member, member), ("join", noise::Kind::Join, join)]
+    {
+        seed("stream", name, &[&[kind as u8], &first.expect("the first")[..]].concat())?;
+    }
+    seed("stream", "frames", &[&[0, 0, 17][..], &[9; 17], &[0, 18], &[9; 18]].concat())?;
+    seed("envelope", "text", b"\x01\x02a datagram of some bytes")?;
+    seed("envelope", "stranger", &[&[1, 0, 0, 0, 7][..], &[9; 72]].concat())?;
+
+    for (name, entry) in entries(&me) {
+        seed("entry", name, &postcard::to_stdvec(&entry).expect("it is of known length"))?;
+    }
+    Ok(())
+}
+
+fn entries(me: &Identity) -> Vec<(&'static str, Entry)> {
+    let id = me.id();
+    let admitted = Member::Admitted { exchange: me.exchange_public() };
+    let removed = Member::Removed { heir: id };
+    let ring = Body::Secret(Secret([42; 32]));
+    let sign = |key, body| me.sign_entry(key, Version(3), body);
+    vec![
+        ("admitted", sign(Key::Member(id), Some(Body::Member(admitted)))),
+        ("removed", sign(Key::Member(NodeId([9; 32])), Some(Body::Member(removed)))),
+        ("secret", sign(Key::Secret(7), Some(ring))),
+        ("deleted", sign(Key::Endpoint(id, [4; 32], [5; 32]), None)),
+    ]
 }
 
 fn packets() -> Vec<(&'static str, Packet)> {

@@ -10,12 +10,11 @@ fn both_ends_learn_who_the_other_is() {
         let (mut a, mut b) = shake(pair).unwrap();
         assert_eq!(a.peer_static(), identity(2).exchange_public());
         assert_eq!(b.peer_static(), identity(1).exchange_public());
-        for (from, to, text) in [(0, 1, b"question"), (1, 0, b"response")] {
-            assert_ne!(from, to);
-            let (from, to) = if from == 0 { (&mut a, &mut b) } else { (&mut b, &mut a) };
-            let sent = from.seal(text).unwrap();
+        for text in [b"question", b"response"] {
+            let sent = a.seal(text).unwrap();
             assert!(!sent.windows(text.len()).any(|w| w == text));
-            assert_eq!(to.open(&mut &sent[..]).unwrap().unwrap(), text);
+            assert_eq!(b.open(&mut &sent[..]).unwrap().unwrap(), text);
+            (a, b) = (b, a);
         }
     }
 }
@@ -132,6 +131,8 @@ fn debug_hides_the_keys() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn a_flipped_bit_or_a_cut_ends_it(
         join: bool, nth in 0usize..3, at: prop::sample::Index, bit in 0u8..8,

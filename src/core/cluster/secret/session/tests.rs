@@ -113,6 +113,8 @@ fn debug_hides_what_is_said() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     /// However the bytes come in, and whatever follows them.
     #[test]
     fn in_pieces(
