@@ -213,7 +213,7 @@ impl Switch {
         match (arrival.from, target) {
             (Target::Vtep(_), Target::Vtep(_)) => Verdict::Drop(Reason::NotHere),
             (from, _) if from == target => Verdict::Drop(Reason::UnknownUnicast),
-            (_, Target::Vtep(vtep)) => self.into_tunnel(arrival, frame, vtep),
+            (_, Target::Vtep(vtep)) => self.tunnel(arrival, frame, vtep),
             (_, Target::Port(_)) => Verdict::To(target),
         }
     }
@@ -221,7 +221,7 @@ impl Switch {
     /// Hands a frame of a container to a VTEP, if it fits the path there. Where
     /// that is narrower than the containers know, new connections hear of it at
     /// once, without waiting for a packet to be lost.
-    fn into_tunnel(&mut self, arrival: Arrival, frame: &mut [u8], vtep: IpAddr) -> Verdict {
+    fn tunnel(&mut self, arrival: Arrival, frame: &mut [u8], vtep: IpAddr) -> Verdict {
         let Arrival { network, view, offload, .. } = arrival;
         let mtu = network.mtu_to(vtep);
         if arrival.packet_len() > usize::from(mtu) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Holder, Id, Network, Tables};
+use super::{Endpoint, Holder, Id, Network, Tables};
 
 impl Tables {
     /// Says how large an underlay packet reaches another VTEP, in bytes of IP
@@ -18,10 +18,11 @@ impl Tables {
         if before == mtu {
             return;
         }
-        let concerned: Vec<Id> =
-            self.built.keys().filter(|id| self.vteps_of(id).contains(&vtep)).cloned().collect();
-        for id in concerned {
-            self.built.remove(&id);
+        let there = |e: &&Endpoint| e.holder == Holder::Vtep(vtep);
+        let holding = self.endpoints.values().filter(there).map(|e| &e.network);
+        let foreign = self.foreign.iter().filter(|(_, vteps)| vteps.contains(&vtep));
+        for network in holding.chain(foreign.map(|(id, _)| id)) {
+            self.built.remove(network);
         }
     }
 
