@@ -246,6 +246,7 @@ fn network(remotes: u32) -> Network {
         ports: vec![Port { id: PortId(0), mac: mac(1), addresses: vec![address(1)] }],
         remotes: (2..2 + remotes).map(remote).collect(),
         foreign: Vec::new(),
+        narrow: Vec::new(),
     };
     Network::new(1, Vni::new(7).expect("a VNI"), spec)
 }
@@ -288,8 +289,8 @@ fn from_vtep() -> Work {
     let (vni, vtep) = (Vni::new(7).expect("a VNI"), home(2));
     Box::new(move || {
         let frame = black_box(&mut frame[..]);
-        Switch::admit(&plan, vtep, vni).expect("a member");
-        let verdict = switch.from_vtep(&plan, Duration::ZERO, vtep, vni, frame, &view);
+        let admission = Switch::admit(&plan, vtep, vni).expect("a member");
+        let verdict = switch.from_vtep(&plan, Duration::ZERO, admission, frame, &view);
         assert_eq!(verdict, Verdict::To(Target::Port(PortId(0))));
     })
 }

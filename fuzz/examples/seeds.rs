@@ -21,6 +21,7 @@ fn main() -> io::Result<()> {
         write("split", &[0, 10])?;
         write("ecn", &[3])?;
         write("adopt", &[0, 70, 0, 5, 2])?;
+        write("mss", &[4, 0, 2])?;
         write("vnet", &virtio(&packet))?;
 
         let first = [&[0, frame.len() as u8], &frame[..]].concat();
@@ -83,6 +84,7 @@ fn packets() -> Vec<(&'static str, Packet)> {
     vec![
         ("tcp6", v6(&tcp)),
         ("tcp6-extensions", Packet { extras: 2, ..v6(&tcp) }),
+        ("tcp4-syn", Packet { flags: flag::SYN, options: vec![1, 2, 4, 5, 0xb4, 4, 2, 0], ..tcp.clone() }),
         ("tcp4-flags", Packet { flags, ..tcp.clone() }),
         ("tcp4", tcp),
         ("udp6", v6(&udp)),

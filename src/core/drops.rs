@@ -78,8 +78,10 @@ reasons! {
     OwnAddress = "own-address",
     /// A malformed frame inside VXLAN.
     InnerMalformed = "inner-malformed",
-    /// A source MAC from a VTEP that belongs to an endpoint elsewhere.
+    /// A source MAC that no endpoint at the sending VTEP has.
     SpoofedMac = "spoofed-mac",
+    /// A source address that no endpoint at the sending VTEP has, or not with that MAC.
+    SpoofedIp = "spoofed-ip",
     /// A unicast frame from a VTEP for a MAC that has no endpoint here.
     NotHere = "not-here",
     /// A congestion mark on a packet whose transport cannot read it (RFC 6040).

@@ -112,6 +112,18 @@ pub struct Spec {
     pub remotes: Vec<Remote>,
     /// Foreign VTEPs: what is unknown goes to them too, and MACs are learned from them.
     pub foreign: Vec<IpAddr>,
+    /// VTEPs whose path is narrower than `mtu`, each with the largest IP packet
+    /// inside that reaches it, in bytes. Others may be named; they are left out.
+    pub narrow: Vec<(IpAddr, u16)>,
+}
+
+/// Whose an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Station {
+    /// The endpoint's MAC.
+    pub mac: Mac,
+    /// Where the endpoint is.
+    pub target: Target,
 }
 
 /// One network, ready for look-ups.
@@ -133,8 +145,10 @@ pub struct Network {
     pub members: Vec<IpAddr>,
     /// Foreign VTEPs, in order, each once.
     pub foreign: Vec<IpAddr>,
+    /// By VTEP, in order; nearly always empty.
+    narrow: Vec<(IpAddr, u16)>,
     fdb: Map<Mac, Target>,
-    neighbours: Map<IpAddr, Mac>,
+    stations: Map<IpAddr, Station>,
 }
 
 impl Network {
@@ -142,13 +156,13 @@ impl Network {
     /// the local one wins, then the first.
     pub fn new(seed: u64, vni: Vni, spec: Spec) -> Network {
         let mut fdb = map::map(seed);
-        let mut neighbours = map::map(seed);
+        let mut stations = map::map(seed);
         let local = spec.ports.iter().map(|p| (p.mac, &p.addresses, Target::Port(p.id)));
         let remote = spec.remotes.iter().map(|r| (r.mac, &r.addresses, Target::Vtep(r.vtep)));
         for (mac, addresses, target) in local.chain(remote) {
             fdb.entry(mac).or_insert(target);
             for ip in addresses.iter().copied().chain([mac.link_local().into()]) {
-                neighbours.entry(ip).or_insert(mac);
+                stations.entry(ip).or_insert(Station { mac, target });
             }
         }
         let mut members: Vec<IpAddr> = spec.remotes.iter().map(|r| r.vtep).collect();
@@ -157,6 +171,10 @@ impl Network {
         let mut foreign = spec.foreign;
         foreign.sort_unstable();
         foreign.dedup();
+        let mut narrow = spec.narrow;
+        narrow.retain(|(_, inner)| *inner < spec.mtu);
+        narrow.sort_unstable();
+        narrow.dedup_by_key(|(vtep, _)| *vtep); // the narrowest stays
         Network {
             vni,
             mtu: spec.mtu,
@@ -166,8 +184,9 @@ impl Network {
             ports: spec.ports,
             members,
             foreign,
+            narrow,
             fdb,
-            neighbours,
+            stations,
         }
     }
 
@@ -179,7 +198,21 @@ impl Network {
     /// The MAC of the endpoint with this address. The router's own addresses
     /// are not in here; see [`Network::is_gateway`].
     pub fn neighbour(&self, ip: IpAddr) -> Option<Mac> {
-        self.neighbours.get(&ip).copied()
+        self.station(ip).map(|station| station.mac)
+    }
+
+    /// The endpoint with this address.
+    pub fn station(&self, ip: IpAddr) -> Option<&Station> {
+        self.stations.get(&ip)
+    }
+
+    /// The largest IP packet inside that reaches a VTEP, in bytes.
+    pub fn mtu_to(&self, vtep: IpAddr) -> u16 {
+        if self.narrow.is_empty() {
+            return self.mtu;
+        }
+        let found = self.narrow.binary_search_by_key(&vtep, |(vtep, _)| *vtep);
+        found.map_or(self.mtu, |at| self.narrow[at].1)
     }
 
     /// Whether the address is the router's own.
@@ -193,9 +226,9 @@ impl Network {
         self.subnets.iter().find(|s| s.net.contains(&ip))
     }
 
-    /// Whether a VTEP may send us frames of this network.
-    pub fn accepts(&self, vtep: IpAddr) -> bool {
-        self.members.binary_search(&vtep).is_ok() || self.is_foreign(vtep)
+    /// Whether a VTEP holds endpoints of this network.
+    pub fn is_member(&self, vtep: IpAddr) -> bool {
+        self.members.binary_search(&vtep).is_ok()
     }
 
     /// Whether a VTEP was added by hand and is learned from.
@@ -254,6 +287,7 @@ mod tests {
                 remote(5, "10.0.0.5", "192.0.2.3"),
             ],
             foreign: ["192.0.2.9", "2001:db8::1", "192.0.2.8", "192.0.2.9"].map(ip).to_vec(),
+            narrow: Vec::new(),
         }
     }
 
@@ -269,6 +303,7 @@ mod tests {
             assert_eq!(network.lookup(mac(last)), Some(target));
             assert_eq!(network.neighbour(ip(address)), Some(mac(last)));
             assert_eq!(network.neighbour(mac(last).link_local().into()), Some(mac(last)));
+            assert_eq!(network.station(ip(address)), Some(&Station { mac: mac(last), target }));
         }
         assert_eq!(network.lookup(mac(77)), None);
         assert_eq!(network.neighbour(ip("10.0.0.254")), None, "the router is no endpoint");
@@ -290,15 +325,34 @@ mod tests {
         let network = Network::new(1, vni(7), spec());
         assert_eq!(network.members, ["192.0.2.2", "192.0.2.3"].map(ip));
         assert_eq!(network.foreign, ["192.0.2.8", "192.0.2.9", "2001:db8::1"].map(ip));
-        for (vtep, accepted, foreign) in [
+        for (vtep, member, foreign) in [
             ("192.0.2.2", true, false),
-            ("192.0.2.9", true, true),
-            ("2001:db8::1", true, true),
+            ("192.0.2.9", false, true),
+            ("2001:db8::1", false, true),
             ("192.0.2.4", false, false),
         ] {
-            assert_eq!(network.accepts(ip(vtep)), accepted, "{vtep}");
+            assert_eq!(network.is_member(ip(vtep)), member, "{vtep}");
             assert_eq!(network.is_foreign(ip(vtep)), foreign, "{vtep}");
         }
+    }
+
+    #[test]
+    fn a_path_is_as_wide_as_the_network_unless_it_is_said_to_be_narrower() {
+        let narrow = [("192.0.2.9", 1400), ("192.0.2.2", 1300), ("192.0.2.3", 1450)];
+        let again = [("192.0.2.9", 1350), ("2001:db8::1", 9000)];
+        let narrow = narrow.into_iter().chain(again).map(|(vtep, mtu)| (ip(vtep), mtu)).collect();
+        let network = Network::new(1, vni(7), Spec { narrow, ..spec() });
+        for (vtep, mtu) in [
+            ("192.0.2.2", 1300),
+            ("192.0.2.9", 1350),
+            ("192.0.2.3", 1450),
+            ("2001:db8::1", 1450),
+            ("192.0.2.77", 1450),
+        ] {
+            assert_eq!(network.mtu_to(ip(vtep)), mtu, "{vtep}");
+        }
+        assert_eq!(network.narrow.len(), 2);
+        assert_eq!(Network::new(1, vni(7), spec()).mtu_to(ip("192.0.2.2")), 1450);
     }
 
     #[test]

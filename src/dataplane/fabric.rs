@@ -22,7 +22,7 @@ use super::sender::Sender;
 use crate::core::Now;
 use crate::core::drops::Reason;
 use crate::core::plan::{Plan, PortId, Target};
-use crate::core::switch::{Switch, Verdict};
+use crate::core::switch::{Admission, Switch, Verdict};
 use crate::wire::ecn;
 use crate::wire::frame::{self, View};
 use crate::wire::partial::adopt;
@@ -176,9 +176,12 @@ impl Fabric {
             if arrival.range.is_empty() {
                 self.counters.dropped(Reason::VxlanTruncated);
             }
+            // All datagrams of a message are from one VTEP, nearly always of one VNI.
+            let mut admitted = None;
             for start in arrival.range.clone().step_by(size) {
                 let datagram = start..arrival.range.end.min(start + size);
-                if let Err(reason) = self.decapsulate(plan, now, &arrival, datagram, hint) {
+                let end = self.decapsulate(plan, now, &arrival, datagram, hint, &mut admitted);
+                if let Err(reason) = end {
                     self.counters.dropped(reason);
                 }
             }
@@ -200,13 +203,14 @@ impl Fabric {
     }
 
     /// One datagram, or a super-frame of a kernel VTEP.
-    fn decapsulate(
+    fn decapsulate<'a>(
         &mut self,
-        plan: &Plan,
+        plan: &'a Plan,
         now: Now,
         arrival: &Arrival,
         datagram: Range<usize>,
         hint: Option<u16>,
+        admitted: &mut Option<Admission<'a>>,
     ) -> Result<(), Reason> {
         let source = arrival.source;
         let (vni, frame) =
@@ -214,11 +218,14 @@ impl Fabric {
                 vxlan::Error::Truncated => Reason::VxlanTruncated,
                 vxlan::Error::NoVni => Reason::VxlanFlags,
             })?;
-        Switch::admit(plan, source, vni)?;
+        let admission = match admitted.filter(|before| before.network().vni == vni) {
+            Some(before) => before,
+            None => *admitted.insert(Switch::admit(plan, source, vni)?),
+        };
         let view = View::parse(frame).map_err(|_| Reason::InnerMalformed)?;
         ecn::decapsulate(arrival.ecn, frame, &view).map_err(|_| Reason::Congestion)?;
-        let verdict = self.switch.from_vtep(plan, now, source, vni, frame, &view);
-        let mtu = plan.network(vni).map_or(0, |network| network.mtu);
+        let verdict = self.switch.from_vtep(plan, now, admission, frame, &view);
+        let mtu = admission.network().mtu;
         match verdict {
             Verdict::Drop(reason) => return Err(reason),
             Verdict::Consumed => {}

@@ -8,6 +8,7 @@
 //! | [`vxlan`] | the eight bytes in front of a frame on UDP 4789 | RFC 7348 |
 //! | [`vnet`] | the ten bytes in front of a frame on a TAP | virtio 1.2, 5.1.6 |
 //! | [`checksum`] | Internet checksums, whole, partial and incremental | RFC 1071, 1624 |
+//! | [`mss`] | the segment size that a TCP SYN announces, lowered to what a path takes | RFC 9293, 6691 |
 //! | [`ecn`] | congestion marks across a tunnel's ends | RFC 6040 |
 //! | [`gso`] | a super-frame cut into frames that fit the path | – |
 //! | [`coalesce`] | neighbouring frames of a flow joined into a super-frame | – |
@@ -22,6 +23,7 @@ pub mod ecn;
 pub mod frame;
 pub mod gso;
 pub mod mac;
+pub mod mss;
 pub mod partial;
 #[cfg(test)]
 pub mod testing;

@@ -43,6 +43,14 @@ pub fn adopt(frame: &mut [u8], view: &View, mtu: u16, hint: Option<u16>) -> Opti
     Some(Offload::super_frame(kind, size, view))
 }
 
+/// Whether [`adopt`] would take a TCP or UDP frame for partial.
+pub fn looks_partial(frame: &[u8], view: &View) -> bool {
+    Kind::of(view).is_some_and(|kind| {
+        let field = get16(frame, view.l4 + kind.checksum_offset());
+        field == pseudo_header(frame, view, view.end)
+    })
+}
+
 /// The checksum field of a partial TCP or UDP packet that ends at `end`.
 pub(super) fn pseudo_header(frame: &[u8], view: &View, end: usize) -> u16 {
     checksum::fold(checksum::pseudo_header(view.addresses(frame), view.protocol, end - view.l4))

@@ -67,13 +67,14 @@ impl Control {
         new: &NewEndpoint,
         mut then: impl FnMut(&mut State, &Network, NewEndpoint) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let (_, made) = self.repeat(|state| {
+        let (state, made) = self.repeat(|state| {
             let network = state.tables.network(network)?.clone();
             state.tables.check_addresses(&network, &new.ips)?;
             let ips = self.choose_addresses(state, &network, &new.ips)?;
             let new = NewEndpoint { ips, ..new.clone() };
             then(state, &network, new).map_err(Missing::Refused)
         })?;
+        drop(state);
         Ok(made)
     }
 

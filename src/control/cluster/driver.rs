@@ -29,7 +29,7 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The sockets of the control port.
 #[derive(Debug)]
-pub struct Sockets {
+pub(in crate::control) struct Sockets {
     udp: UdpSocket,
     tcp: TcpListener,
 }

@@ -6,6 +6,7 @@
 //!
 //! | file | what is in it |
 //! | --- | --- |
+//! | admission | which VTEPs may send frames of a network at all |
 //! | guard | what a container, or a VTEP, may say of itself |
 //! | neighbour | ARP and ND, answered from the plan |
 //! | router | between subnets, and the gateway's own addresses |
@@ -18,6 +19,7 @@
 //! goes the same way, with two differences: it never goes into VXLAN again
 //! (split horizon), and only a foreign VTEP gets answers.
 
+mod admission;
 mod guard;
 mod icmp;
 mod learn;
@@ -36,6 +38,8 @@ use crate::wire::frame::{Net, View};
 use crate::wire::mac::Mac;
 use crate::wire::vnet::Offload;
 use crate::wire::vxlan::Vni;
+use crate::wire::{mss, partial};
+pub use admission::Admission;
 use icmp::{Complaint, Seen, v6};
 use learn::Learned;
 use limit::{Limiter, Rate};
@@ -126,25 +130,25 @@ impl Switch {
         }
     }
 
-    /// A frame that came out of VXLAN from `vtep`, which [`Switch::admit`] has
-    /// let in.
+    /// A frame that came out of VXLAN from a VTEP that [`Switch::admit`] has let
+    /// in. `plan` is the one that it was asked with.
     pub fn from_vtep(
         &mut self,
         plan: &Plan,
         now: Now,
-        vtep: IpAddr,
-        vni: Vni,
+        admission: Admission,
         frame: &mut [u8],
         view: &View,
     ) -> Verdict {
-        let Some(network) = plan.network(vni) else {
-            return Verdict::Drop(Reason::UnknownVni);
-        };
-        let foreign = network.is_foreign(vtep);
-        let message = match guard::vtep(network, vtep, foreign, frame, view) {
+        let Admission { network, vtep, foreign, mtu } = admission;
+        let message = match guard::vtep(admission, frame, view) {
             Ok(message) => message,
             Err(reason) => return Verdict::Drop(reason),
         };
+        if mtu < network.mtu {
+            let partial = partial::looks_partial(frame, view);
+            mss::clamp(frame, view, mtu, partial);
+        }
         if foreign {
             self.learned.note(plan, network, now, (vtep, view.src), message.as_ref());
         }
@@ -156,16 +160,6 @@ impl Switch {
             None if foreign && view.dst == network.router_mac => self.route(arrival, frame),
             None => deliver(network, view),
         }
-    }
-
-    /// Whether datagrams of `vni` from `vtep` are taken at all: asked before
-    /// the inner frame is looked at.
-    pub fn admit(plan: &Plan, vtep: IpAddr, vni: Vni) -> Result<(), Reason> {
-        if vtep == plan.vtep {
-            return Err(Reason::OwnAddress);
-        }
-        let network = plan.network(vni).ok_or(Reason::UnknownVni)?;
-        if network.accepts(vtep) { Ok(()) } else { Err(Reason::Stranger) }
     }
 
     /// A frame that answers the last one, after [`Verdict::Reply`].
@@ -199,7 +193,7 @@ impl Switch {
     }
 
     /// Unicast within the network, from a container.
-    fn bridge(&mut self, arrival: Arrival, frame: &[u8]) -> Verdict {
+    fn bridge(&mut self, arrival: Arrival, frame: &mut [u8]) -> Verdict {
         match self.locate(arrival.network, arrival.view.dst, arrival.now) {
             Some(target) => self.forward(arrival, frame, target),
             None if arrival.network.foreign.is_empty() => Verdict::Drop(Reason::UnknownUnicast),
@@ -215,16 +209,29 @@ impl Switch {
 
     /// Hands the frame on, unless it would go back to where it came from, out
     /// of one tunnel into another, or does not fit the path.
-    fn forward(&mut self, arrival: Arrival, frame: &[u8], target: Target) -> Verdict {
-        let mtu = arrival.network.mtu;
+    fn forward(&mut self, arrival: Arrival, frame: &mut [u8], target: Target) -> Verdict {
         match (arrival.from, target) {
             (Target::Vtep(_), Target::Vtep(_)) => Verdict::Drop(Reason::NotHere),
             (from, _) if from == target => Verdict::Drop(Reason::UnknownUnicast),
-            (_, Target::Vtep(_)) if arrival.packet_len() > usize::from(mtu) => {
-                self.complain(arrival, frame, Complaint::TooBig(mtu))
-            }
-            _ => Verdict::To(target),
+            (_, Target::Vtep(vtep)) => self.tunnel(arrival, frame, vtep),
+            (_, Target::Port(_)) => Verdict::To(target),
         }
+    }
+
+    /// Hands a frame of a container to a VTEP, if it fits the path there. Where
+    /// that is narrower than the containers know, new connections hear of it at
+    /// once, without waiting for a packet to be lost.
+    fn tunnel(&mut self, arrival: Arrival, frame: &mut [u8], vtep: IpAddr) -> Verdict {
+        let Arrival { network, view, offload, .. } = arrival;
+        let mtu = network.mtu_to(vtep);
+        if arrival.packet_len() > usize::from(mtu) {
+            return self.complain(arrival, frame, Complaint::TooBig(mtu));
+        }
+        if mtu < network.mtu {
+            let partial = offload.checksum.is_some_and(|sum| usize::from(sum.start) == view.l4);
+            mss::clamp(frame, view, mtu, partial);
+        }
+        Verdict::To(Target::Vtep(vtep))
     }
 
     /// To the foreign VTEPs, which alone may know more than the plan.

@@ -151,7 +151,7 @@ impl Switch {
         &mut self,
         arrival: Arrival,
         port: &Port,
-        frame: &[u8],
+        frame: &mut [u8],
         message: &Message,
     ) -> Verdict {
         let network = arrival.network;

@@ -12,6 +12,7 @@
 mod endpoint;
 mod id;
 mod network;
+mod path;
 mod projection;
 mod reference;
 #[cfg(test)]
@@ -55,7 +56,12 @@ pub struct Underlay {
 impl Underlay {
     /// The largest IP packet inside the tunnel.
     pub fn largest_mtu(&self) -> u16 {
-        self.mtu.saturating_sub(match self.vtep {
+        self.inside(self.mtu)
+    }
+
+    /// What an underlay packet of this many bytes holds inside the tunnel.
+    fn inside(&self, packet: u16) -> u16 {
+        packet.saturating_sub(match self.vtep {
             IpAddr::V4(_) => vxlan::OVERHEAD_V4,
             IpAddr::V6(_) => vxlan::OVERHEAD_V6,
         })
@@ -73,6 +79,9 @@ pub struct Tables {
     foreign: BTreeMap<Id, BTreeSet<IpAddr>>,
     /// Local endpoints that have a TAP.
     ports: BTreeMap<Id, PortId>,
+    /// What was measured of the ways to other VTEPs: the largest underlay packet
+    /// that arrives, in bytes.
+    paths: BTreeMap<IpAddr, u16>,
     /// Networks as the data plane has them; what changed is missing.
     built: BTreeMap<Id, Arc<plan::Network>>,
 }
@@ -87,6 +96,7 @@ impl Tables {
             endpoints: BTreeMap::new(),
             foreign: BTreeMap::new(),
             ports: BTreeMap::new(),
+            paths: BTreeMap::new(),
             built: BTreeMap::new(),
         }
     }
@@ -148,12 +158,6 @@ impl Tables {
     /// The endpoint with exactly this id.
     pub fn get_endpoint(&self, id: &Id) -> Option<&Endpoint> {
         self.endpoints.get(id)
-    }
-
-    /// The largest IP packet inside a network: what was asked for, else what
-    /// the underlay leaves.
-    pub fn mtu(&self, network: &Network) -> u16 {
-        network.mtu.unwrap_or_else(|| self.underlay.largest_mtu())
     }
 
     /// The foreign VTEPs of a network, in order.

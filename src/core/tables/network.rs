@@ -63,6 +63,11 @@ impl Network {
         self.pools.iter().any(|p| p.gateway.is_ipv6())
     }
 
+    /// The smallest MTU that its IP versions can do with.
+    pub(super) fn smallest_mtu(&self) -> u16 {
+        smallest_mtu(self.has_ipv6())
+    }
+
     /// Whether broadcast and multicast are replicated.
     pub fn multicast(&self) -> bool {
         matches!(self.options.get("multicast").map(String::as_str), Some("" | "true"))
@@ -200,7 +205,7 @@ impl Tables {
         }
         let mtu = new.mtu.or(option);
         let largest = self.underlay.largest_mtu();
-        let (smallest, family) = if ipv6 { (1280, "IPv6") } else { (576, "IPv4") };
+        let (smallest, family) = (smallest_mtu(ipv6), if ipv6 { "IPv6" } else { "IPv4" });
         match mtu {
             Some(mtu) if mtu < smallest => Err(Refusal::Invalid(format!(
                 "MTU {mtu} is too small: {family} needs at least {smallest}"
@@ -254,6 +259,11 @@ impl Tables {
             None => Ok(()),
         }
     }
+}
+
+/// What a host must be able to take in one piece (RFC 8200, RFC 791).
+fn smallest_mtu(ipv6: bool) -> u16 {
+    if ipv6 { 1280 } else { 576 }
 }
 
 fn check_subnet(net: IpNet) -> Result<(), Refusal> {

@@ -75,10 +75,11 @@ impl Tables {
 
     fn spec(&self, network: &Network) -> plan::Spec {
         let mut spec = plan::Spec {
-            mtu: self.mtu(network),
+            mtu: self.widest_mtu(network),
             subnets: network.subnets(),
             multicast: network.multicast(),
             foreign: self.foreign(&network.id).into_iter().collect(),
+            narrow: self.narrow(network),
             ..plan::Spec::default()
         };
         for endpoint in self.endpoints_of(&network.id) {

@@ -43,7 +43,8 @@ fn macs_are_learned_followed_and_forgotten() {
 #[test]
 fn nothing_is_learned_from_members_or_against_the_plan() {
     let mut lab = Lab::open();
-    show(&mut lab, member(), stranger().mac);
+    let mut unknown = udp((stranger().mac, stranger().v4), (a().mac, a().v4), 20);
+    assert_eq!(lab.vtep(member(), &mut unknown), Verdict::Drop(Reason::SpoofedMac));
     assert_eq!(send(&mut lab, stranger().mac), Verdict::Flood);
 
     let router = lab.router_mac();
@@ -172,11 +173,33 @@ fn foreign_hosts_speak_for_themselves_only() {
     }
     for taken in [a().v6, a().link_local(), remote().v6, ip("fd00:1::1")] {
         let mut frame = advertise((mac, taken), to);
+        assert_eq!(lab.vtep(foreign(), &mut frame), Verdict::Drop(Reason::SpoofedIp), "{taken}");
+        let mut frame = nd((mac, stranger().v6), to, 136, [0; 4], taken, Some((2, mac)));
         assert_eq!(lab.vtep(foreign(), &mut frame), Verdict::Drop(Reason::GuardNd), "{taken}");
     }
     let own = (mac, stranger().v6);
     let mut lie = nd(own, to, 136, [0; 4], own.1, Some((2, a().mac)));
     assert_eq!(lab.vtep(foreign(), &mut lie), Verdict::Drop(Reason::GuardNd), "A's MAC inside");
+}
+
+#[test]
+fn foreign_hosts_do_not_send_from_addresses_of_the_cluster() {
+    let mac = stranger().mac;
+    for (to, taken) in [
+        (a().v4, [a().v4, remote().v4, ip("10.0.1.1")]),
+        (a().v6, [remote().v6, remote().link_local(), ip("fd00:2::1")]),
+    ] {
+        for source in taken {
+            let mut lab = Lab::open();
+            let mut frame = udp((mac, source), (a().mac, to), 20);
+            let spoofed = Verdict::Drop(Reason::SpoofedIp);
+            assert_eq!(lab.vtep(foreign(), &mut frame), spoofed, "{source}");
+            assert_eq!(send(&mut lab, mac), Verdict::Flood, "nothing learned from a lie");
+        }
+    }
+    // From beyond, by a router of theirs.
+    let mut frame = udp((mac, ip("203.0.113.9")), (a().mac, a().v4), 20);
+    assert_eq!(Lab::open().vtep(foreign(), &mut frame), Verdict::To(Target::Port(A)));
 }
 
 #[test]

@@ -4,6 +4,8 @@ mod bridge;
 mod foreign;
 mod guard;
 mod isolation;
+mod member;
+mod narrow;
 mod neighbour;
 mod router;
 
@@ -114,6 +116,7 @@ fn spec() -> Spec {
         ports: vec![port(A, a()), port(B, b()), port(C, c())],
         remotes: vec![far(remote(), member()), far(remote2(), member2())],
         foreign: Vec::new(),
+        narrow: Vec::new(),
     }
 }
 
@@ -164,7 +167,10 @@ impl Lab {
 
     fn vtep(&mut self, vtep: IpAddr, frame: &mut [u8]) -> Verdict {
         let view = View::parse(frame).unwrap();
-        self.switch.from_vtep(&self.plan, self.now, vtep, vni(VNI), frame, &view)
+        match Switch::admit(&self.plan, vtep, vni(VNI)) {
+            Ok(admission) => self.switch.from_vtep(&self.plan, self.now, admission, frame, &view),
+            Err(reason) => Verdict::Drop(reason),
+        }
     }
 
     fn targets(&self) -> Vec<Target> {
