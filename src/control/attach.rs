@@ -137,11 +137,7 @@ impl Control {
             mtu,
             gso_max_size: Some(gso_max_size(mtu)),
             addresses: if of_host { Vec::new() } else { endpoint.prefixes(network) },
-            gateways: if of_host {
-                Vec::new()
-            } else {
-                one_per_family(endpoint.gateways(network))
-            },
+            gateways: if of_host { Vec::new() } else { one_per_family(endpoint.gateways(network)) },
         };
         Ok((endpoint, setup))
     }

@@ -94,7 +94,9 @@ impl Control {
                 }
             }
         }
-        Err(Error::conflict(last.unwrap_or_else(|| "others were faster each time: try again".to_owned())))
+        Err(Error::conflict(
+            last.unwrap_or_else(|| "others were faster each time: try again".to_owned()),
+        ))
     }
 
     /// Asks one host after another until one gives. Fails if none did, with what
@@ -173,7 +175,9 @@ impl Control {
         let Some(id) = network.id.bytes() else { return Ok(asked.to_vec()) };
         let mut ips = asked.to_vec();
         for ip in asked {
-            let Some(index) = network.pools.iter().position(|p| p.net.contains(ip)) else { continue };
+            let Some(index) = network.pools.iter().position(|p| p.net.contains(ip)) else {
+                continue;
+            };
             let space = Space::Pool(id, index as u8);
             let known = self.of_pool(state, network, space);
             let wanted = Range::from(IpNet::from(*ip));
@@ -184,7 +188,8 @@ impl Control {
                 continue;
             }
             let mut full = None;
-            let of_family = |(_, p): &(usize, &crate::core::ipam::Pool)| p.net.addr().is_ipv4() == ipv4;
+            let of_family =
+                |(_, p): &(usize, &crate::core::ipam::Pool)| p.net.addr().is_ipv4() == ipv4;
             for (index, pool) in network.pools.iter().enumerate().filter(of_family) {
                 let space = Space::Pool(id, index as u8);
                 let known = self.of_pool(state, network, space);

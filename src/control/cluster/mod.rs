@@ -463,4 +463,3 @@ pub(super) fn myself(
         renounced: Default::default(),
     }
 }
-

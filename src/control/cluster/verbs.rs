@@ -67,7 +67,8 @@ impl Control {
 
     /// Joins a cluster. Networks of this host's own stand against it.
     pub fn cluster_join(&self, request: api::ClusterJoin) -> Result<api::Cluster, Error> {
-        let token = Token::parse(request.token.trim()).map_err(|e| Error::invalid(e.to_string()))?;
+        let token =
+            Token::parse(request.token.trim()).map_err(|e| Error::invalid(e.to_string()))?;
         if request.hosts.is_empty() {
             return Err(Error::invalid("no member is named to join by: give a HOST"));
         }
@@ -94,7 +95,12 @@ impl Control {
         Err(Error::Failed(format!("no cluster was joined: {}", problems.join("; "))))
     }
 
-    fn join_by(&self, host: &str, token: &Token, question: &Request) -> Result<Vec<Entry>, Joining> {
+    fn join_by(
+        &self,
+        host: &str,
+        token: &Token,
+        question: &Request,
+    ) -> Result<Vec<Entry>, Joining> {
         let identity = self.identity();
         let mut last = None;
         for at in resolve(host).map_err(Joining::Unreached)? {
@@ -108,7 +114,12 @@ impl Control {
                         "{at} did not accept the token: it is wrong or was rotated; `vxmesh cluster token` on a member prints the one that counts"
                     ));
                 }
-                Err(e) => last = Some(format!("{at} cannot be reached ({e}): is its daemon running, and is TCP port {} open?", at.port())),
+                Err(e) => {
+                    last = Some(format!(
+                        "{at} cannot be reached ({e}): is its daemon running, and is TCP port {} open?",
+                        at.port()
+                    ))
+                }
             }
         }
         Err(Joining::Unreached(last.unwrap_or_else(|| "it has no address".to_owned())))
@@ -173,7 +184,10 @@ impl Control {
                 }
                 Ok(Response::Refused(reason)) => why = reason,
                 Ok(_) => {}
-                Err(e) => why = format!("{} did not answer: {e}", self.lock().cluster.machine.name_of(&id)),
+                Err(e) => {
+                    why =
+                        format!("{} did not answer: {e}", self.lock().cluster.machine.name_of(&id))
+                }
             }
         }
         if !agreed && !request.force {
@@ -223,9 +237,8 @@ impl Control {
             begun.map_err(|why| Error::conflict(format!("nothing was removed: {why}")))?;
         }
         self.wake.notify_one();
-        let waited = self
-            .runtime
-            .block_on(async { tokio::time::timeout(stream::AGREEMENT, ended).await });
+        let waited =
+            self.runtime.block_on(async { tokio::time::timeout(stream::AGREEMENT, ended).await });
         match waited {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(why))) => Err(Error::conflict(format!("nothing was removed: {why}"))),

@@ -37,7 +37,9 @@ pub(in crate::control) fn node(control: &Control, state: &State, id: NodeId) -> 
     let this = id == machine.me();
     let node_state = match machine.down_since(&id) {
         _ if this || machine.is_up(&id) => api::NodeState::Up,
-        Some(since) => api::NodeState::Down { seconds: control.now().saturating_sub(since).as_secs() },
+        Some(since) => {
+            api::NodeState::Down { seconds: control.now().saturating_sub(since).as_secs() }
+        }
         None => api::NodeState::Unknown,
     };
     api::Node {
@@ -94,8 +96,7 @@ fn refused(state: &State) -> Vec<api::Refused> {
 fn capacity(machine: &Machine) -> Vec<api::Capacity> {
     let mut all = vec![of_space(machine, "vni", Space::Vni, &[allocate::VNIS], 1)];
     if let Some(pools) = machine.pools() {
-        let parts: Vec<Range> =
-            pools.pools.iter().map(|p| Range::from(IpNet::from(*p))).collect();
+        let parts: Vec<Range> = pools.pools.iter().map(|p| Range::from(IpNet::from(*p))).collect();
         let block = 1u128 << (32 - pools.length.min(32));
         all.push(of_space(machine, "subnets", Space::Ipv4, &parts, block));
     }
@@ -110,7 +111,13 @@ fn capacity(machine: &Machine) -> Vec<api::Capacity> {
     all
 }
 
-fn of_space(machine: &Machine, name: &str, space: Space, parts: &[Range], block: u128) -> api::Capacity {
+fn of_space(
+    machine: &Machine,
+    name: &str,
+    space: Space,
+    parts: &[Range],
+    block: u128,
+) -> api::Capacity {
     let used = machine.used(space);
     let blocks = |n: u128| u64::try_from(n / block).unwrap_or(u64::MAX);
     let sum = |count: &dyn Fn(Range) -> u128| {

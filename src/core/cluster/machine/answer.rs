@@ -83,7 +83,8 @@ impl Machine {
                 "a node named {name} is a member already ({other:?}): start the daemon with another --name"
             ));
         }
-        self.replica.write(Key::Member(newcomer), Some(Body::Member(Member::Admitted { exchange })));
+        self.replica
+            .write(Key::Member(newcomer), Some(Body::Member(Member::Admitted { exchange })));
         self.replica.accept(newcomer, entries);
         self.after_changes(now);
         self.drain_membership(now);

@@ -392,7 +392,8 @@ impl Machine {
                     self.down.remove(&peer.id);
                     if self.sync_soon.len() < 4 && !self.sync_soon.contains(&peer.id) {
                         self.sync_soon.push_back(peer.id);
-                        self.next_sync = self.next_sync.min(now + self.jittered(self.settings.gossip_interval));
+                        self.next_sync =
+                            self.next_sync.min(now + self.jittered(self.settings.gossip_interval));
                     }
                     self.outputs.push_back(Output::Visible);
                 }
@@ -499,4 +500,3 @@ impl Machine {
         response
     }
 }
-

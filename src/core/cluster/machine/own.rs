@@ -129,9 +129,7 @@ impl Machine {
     }
 
     /// All endpoints: the node that holds them, their network, their id.
-    pub fn endpoints(
-        &self,
-    ) -> impl Iterator<Item = (NodeId, [u8; 32], [u8; 32], &EndpointBody)> {
+    pub fn endpoints(&self) -> impl Iterator<Item = (NodeId, [u8; 32], [u8; 32], &EndpointBody)> {
         let first = Key::Endpoint(NodeId([0; 32]), [0; 32], [0; 32]);
         self.replica.live(first..).filter_map(|(key, body)| match (key, body) {
             (Key::Endpoint(node, network, id), Body::Endpoint(body)) => {
@@ -158,7 +156,7 @@ impl Machine {
             Space::Vni => {
                 let vnis = self.networks().map(|n| u128::from(n.vni.get()));
                 vnis.map(|n| Range { first: n, last: n }).collect()
-            },
+            }
             Space::Ipv4 | Space::Ipv6 => {
                 let nets = self.networks().flat_map(|n| n.pools.iter().map(|p| p.net));
                 let of_family = |n: &IpNet| n.addr().is_ipv4() == (space == Space::Ipv4);

@@ -67,7 +67,9 @@ impl Replica {
     /// handed them over: their authors are not asked about, their signatures are.
     pub fn restore(&mut self, entries: impl IntoIterator<Item = Entry>) {
         for entry in entries {
-            if rules::shape(&entry).is_ok() && identity::verify(&entry) && !self.is_superseded(&entry)
+            if rules::shape(&entry).is_ok()
+                && identity::verify(&entry)
+                && !self.is_superseded(&entry)
             {
                 self.clock = self.clock.max(entry.version.0);
                 self.insert(entry);
@@ -309,7 +311,9 @@ impl Replica {
     pub fn members(&self) -> impl Iterator<Item = (NodeId, [u8; 32])> {
         let last = Key::Member(NodeId([0xff; 32]));
         self.live(..=last).filter_map(|(key, body)| match (key, body) {
-            (Key::Member(id), Body::Member(Member::Admitted { exchange })) => Some((*id, *exchange)),
+            (Key::Member(id), Body::Member(Member::Admitted { exchange })) => {
+                Some((*id, *exchange))
+            }
             _ => None,
         })
     }

@@ -61,7 +61,9 @@ pub(super) fn shape(entry: &Entry) -> Result<(), Refusal> {
         (Key::Secret(_) | Key::Token, Some(Body::Secret(_))) => true,
         (Key::Pools, Some(Body::Pools(pools))) => {
             let fits = |p: &ipnet::Ipv4Net| p.prefix_len() <= pools.length && *p == p.trunc();
-            pools.length <= 30 && (1..=MANY).contains(&pools.pools.len()) && pools.pools.iter().all(fits)
+            pools.length <= 30
+                && (1..=MANY).contains(&pools.pools.len())
+                && pools.pools.iter().all(fits)
         }
         (Key::Node(_), Some(Body::Node(node))) => {
             node.floor < entry.version && is_text(&node.name, 253) && is_text(&node.program, 64)

@@ -41,11 +41,7 @@ impl Replica {
     }
 
     /// The second round's question; `None` if nothing differs.
-    pub fn ask_exchange(
-        &self,
-        realms: &[Realm],
-        have: &[(Key, Version, u64)],
-    ) -> Option<Request> {
+    pub fn ask_exchange(&self, realms: &[Realm], have: &[(Key, Version, u64)]) -> Option<Request> {
         let theirs: BTreeMap<Key, (Version, u64)> =
             have.iter().map(|(k, v, f)| (*k, (*v, *f))).collect();
         let newer = |key: &Key, entry: &Entry| match theirs.get(key) {
