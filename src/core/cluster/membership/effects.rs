@@ -26,6 +26,8 @@ impl Membership {
         match notification {
             N::MemberUp(peer) => {
                 self.seeds.remove(&peer.id);
+                // Where one comes back, others may.
+                self.eager = self.eager.max(2);
                 self.up.insert(peer.id, peer);
                 self.outputs.push_back(Output::Up(peer));
                 self.resize();

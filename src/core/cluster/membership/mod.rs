@@ -17,7 +17,8 @@
 //!   whoever it has it from, so that a refutation takes one round trip.
 //! * **Gentle rejoining.** Each period a host looks for one member that it has
 //!   lost, with a probability that keeps what the lost one hears constant, however
-//!   large the cluster. A lost member that hears of its own death takes its next
+//!   large the cluster, and for a few periods after somebody came back, in any
+//!   case. A lost member that hears of its own death takes its next
 //!   [generation](Peer::generation) and is back. It then also forgets whom it had
 //!   declared dead itself: it was probably the one that was cut off.
 //!
@@ -319,6 +320,6 @@ impl Membership {
 
     /// A random number below `n`, which is greater than 0 and far below 2^32.
     fn below(&mut self, n: usize) -> usize {
-        (u64::from(self.random.next_u32()) * n as u64 >> 32) as usize
+        ((u64::from(self.random.next_u32()) * n as u64) >> 32) as usize
     }
 }
