@@ -67,6 +67,11 @@ impl Agenda {
         }
     }
 
+    /// Whether this host suspects a node itself.
+    pub(super) fn suspects(&self, id: &NodeId) -> bool {
+        self.suspicions.contains_key(id)
+    }
+
     /// The node was reached by other means, or is no member any more.
     pub(super) fn acquit(&mut self, id: &NodeId) {
         self.suspicions.remove(id);

@@ -26,6 +26,8 @@ impl Membership {
         match notification {
             N::MemberUp(peer) => {
                 self.seeds.remove(&peer.id);
+                // Where one comes back, others may.
+                self.eager = self.eager.max(2);
                 self.up.insert(peer.id, peer);
                 self.outputs.push_back(Output::Up(peer));
                 self.resize();
@@ -68,6 +70,7 @@ impl Membership {
     pub(super) fn rejoined(&mut self) {
         self.incarnation = 0;
         self.probe = None;
+        self.eager = 8;
         let down = self.foca.iter_membership_state().filter(|m| m.state() == State::Down);
         let down: Vec<Peer> = down.map(|m| *m.id()).collect();
         for peer in down {
@@ -96,6 +99,8 @@ impl Membership {
     }
 
     fn heard(&mut self, header: &Header<Peer>) {
+        // Late, perhaps, but it lives.
+        self.agenda.acquit(&header.src.id);
         let Some(probe) = &mut self.probe else { return };
         let answer = match header.message {
             Message::Ack(number) => probe.answer(&header.src, number),
@@ -113,7 +118,7 @@ impl Membership {
 
     fn probe_failed(&mut self, peer: Peer) {
         if let Some(probe) = self.probe.take() {
-            let suspected = |id: &_| self.record(id).is_some_and(|m| m.state() != State::Alive);
+            let suspected = |id: &_| self.agenda.suspects(id);
             self.health.worse(probe.blame(suspected));
         }
         if let Some(suspect) = self.record(&peer.id).cloned()

@@ -1,6 +1,6 @@
 //! What of a datagram may reach foca.
 
-use foca::{Member, Message};
+use foca::{Member, Message, State};
 
 use super::packet::Packet;
 use super::{Membership, Peer};
@@ -11,6 +11,8 @@ pub(super) struct Passed {
     pub(super) bytes: Vec<u8>,
     /// Somebody has heard this generation of this host, which it has not reached.
     pub(super) overtaken: Option<u64>,
+    /// Who says that this host is suspected.
+    pub(super) accuser: Option<Peer>,
 }
 
 impl Membership {
@@ -43,8 +45,10 @@ impl Membership {
                 self.refused += 1;
             }
         }
+        let accused = kept.iter().any(|m| *m.id() == me && m.state() == State::Suspect);
+        let accuser = accused.then_some(*sender);
         packet.news = kept;
-        Some(Passed { bytes: packet.encode(), overtaken })
+        Some(Passed { bytes: packet.encode(), overtaken, accuser })
     }
 
     /// Whether there can be such a member.
@@ -60,6 +64,12 @@ impl Membership {
         if let Some(known) = known.cloned() {
             self.say(sender, Message::Gossip, vec![known]);
         }
+    }
+
+    /// Answers a suspicion directly: that this host says anything in its present
+    /// incarnation refutes it.
+    pub(super) fn defend(&mut self, accuser: Peer) {
+        self.say(accuser, Message::Gossip, Vec::new());
     }
 
     /// Takes a generation above one that this host had before it lost count.

@@ -69,10 +69,11 @@ impl Probe {
     }
 
     /// How much a failure says about this host: each relay that should have
-    /// answered and did not; 1 if there was nobody to ask.
+    /// answered and did not; 1 if there was nobody to ask. That a suspect is
+    /// silent says nothing new.
     pub(super) fn blame(&self, suspected: impl Fn(&NodeId) -> bool) -> usize {
         if self.relays.is_empty() {
-            return 1;
+            return usize::from(!suspected(&self.peer.id));
         }
         self.relays.iter().filter(|(id, heard)| !**heard && !suspected(id)).count()
     }

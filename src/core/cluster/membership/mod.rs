@@ -13,10 +13,12 @@
 //!   take back a suspicion that others have heard of, only the suspect can by a
 //!   higher incarnation; but this host then does not declare it dead.
 //! * **Told by name.** A host that begins to suspect a peer tells it so directly,
-//!   beside the gossip, so that it can refute at once.
+//!   beside the gossip, and a host that hears of a suspicion about itself answers
+//!   whoever it has it from, so that a refutation takes one round trip.
 //! * **Gentle rejoining.** Each period a host looks for one member that it has
 //!   lost, with a probability that keeps what the lost one hears constant, however
-//!   large the cluster. A lost member that hears of its own death takes its next
+//!   large the cluster, and for a few periods after somebody came back, in any
+//!   case. A lost member that hears of its own death takes its next
 //!   [generation](Peer::generation) and is back. It then also forgets whom it had
 //!   declared dead itself: it was probably the one that was cut off.
 //!
@@ -93,6 +95,8 @@ pub struct Membership {
     seeds: BTreeMap<NodeId, Peer>,
     /// When to look for the lost again; `None` once this host has left.
     reconnect: Option<Now>,
+    /// For so many further periods it looks for a lost member in any case.
+    eager: u8,
     health: Health,
     /// How often this host has refuted a suspicion in its generation.
     incarnation: u16,
@@ -121,6 +125,7 @@ impl Membership {
             up: BTreeMap::new(),
             seeds: BTreeMap::new(),
             reconnect: Some(Now::ZERO),
+            eager: 0,
             health: Health::default(),
             incarnation: 0,
             probe: None,
@@ -179,6 +184,7 @@ impl Membership {
             self.refused += 1;
         }
         self.settle(now);
+        passed.accuser.into_iter().for_each(|accuser| self.defend(accuser));
         if let Some(generation) = passed.overtaken {
             self.overtake(now, generation);
         }
@@ -295,7 +301,9 @@ impl Membership {
         let down = self.foca.iter_membership_state().filter(|m| m.state() == State::Down);
         lost.extend(down.map(|m| (m.id().id, *m.id())));
         // All others do likewise: together they call each lost one about once a period.
-        if self.below(self.up.len() + 1) < lost.len() {
+        let eager = self.eager > 0 && !lost.is_empty();
+        self.eager = self.eager.saturating_sub(1);
+        if eager || self.below(self.up.len() + 1) < lost.len() {
             let nth = self.below(lost.len());
             let to = lost.values().nth(nth).copied();
             to.into_iter().for_each(|to| self.seek(now, to));
@@ -312,6 +320,6 @@ impl Membership {
 
     /// A random number below `n`, which is greater than 0 and far below 2^32.
     fn below(&mut self, n: usize) -> usize {
-        (u64::from(self.random.next_u32()) * n as u64 >> 32) as usize
+        ((u64::from(self.random.next_u32()) * n as u64) >> 32) as usize
     }
 }

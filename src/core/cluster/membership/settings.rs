@@ -20,18 +20,20 @@ pub struct Settings {
     /// How many others are asked.
     pub relays: usize,
     /// How long a suspect may take to refute, in a cluster of up to 10; it grows
-    /// with the decimal logarithm of the number of nodes. memberlist has four
-    /// probe periods. One and a half are enough here, because a suspicion has
-    /// been through a direct probe, three relays and a stream, because the
-    /// suspect is told of it by name at once, and because a host with any doubt
-    /// about its own health is up to nine times as patient.
+    /// with the decimal logarithm of the number of nodes. memberlist waits for
+    /// four probe periods, and so needs more than six seconds to find a dead
+    /// host. One is enough here: a suspicion has been through a direct probe,
+    /// three relays and a stream, the suspect is told of it by name, and a host
+    /// with any doubt about its own health is up to nine times as patient. A host
+    /// that handles what it receives later than this may still be declared dead.
     pub suspicion: Duration,
     /// How often news is told.
     pub gossip_period: Duration,
     /// To how many.
     pub fan_out: usize,
-    /// Each piece of news is told this many times the decimal logarithm of the
-    /// number of nodes.
+    /// Each piece of news is told this many times the number of decimal digits
+    /// of the cluster's size, and once as often again: with memberlist's figure,
+    /// one of nine nodes would miss every tenth piece.
     pub retransmit: u8,
     /// How often a host looks for a member that it has lost, or never met.
     pub reconnect_period: Duration,
@@ -45,7 +47,7 @@ impl Default for Settings {
             probe_period: Duration::from_secs(1),
             probe_timeout: Duration::from_millis(500),
             relays: 3,
-            suspicion: Duration::from_millis(1500),
+            suspicion: Duration::from_millis(1000),
             gossip_period: Duration::from_millis(200),
             fan_out: 3,
             retransmit: 4,
@@ -59,7 +61,7 @@ impl Settings {
     /// What foca is to do in a cluster of so many live nodes.
     pub(super) fn config(&self, nodes: usize) -> Config {
         let nodes = nodes.max(1) as f64;
-        let tellings = f64::from(self.retransmit) * (nodes + 1.0).log10().ceil();
+        let tellings = f64::from(self.retransmit) * (1.0 + (nodes + 1.0).log10().ceil());
         Config {
             probe_period: self.probe_period,
             probe_rtt: self.probe_timeout,

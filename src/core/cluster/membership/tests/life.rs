@@ -5,7 +5,7 @@ use super::sim::{Sim, id, ms, peer};
 
 #[test]
 fn a_leaving_host_is_gone_at_once_and_stays_gone() {
-    for seed in 0..16 {
+    for seed in 0..8 {
         let mut sim = Sim::settled(10, seed);
         let now = sim.now;
         sim.host(4).leave(now);
@@ -23,7 +23,7 @@ fn a_leaving_host_is_gone_at_once_and_stays_gone() {
 
 #[test]
 fn a_restarted_host_is_up_at_once() {
-    for seed in 0..16 {
+    for seed in 0..8 {
         let mut sim = Sim::settled(10, seed);
         sim.hosts[4] = None;
         assert!(sim.until(ms(20_000), Sim::whole).is_some());
@@ -51,13 +51,14 @@ fn a_host_that_has_lost_count_of_its_starts_catches_up() {
 
 #[test]
 fn a_host_that_was_cut_off_comes_back_by_itself() {
-    for seed in 0..16 {
+    for seed in 0..8 {
         let mut sim = Sim::settled(10, seed);
         sim.island[4] = 1;
         let lost = |sim: &Sim| !sim.hosts[0].as_ref().unwrap().is_up(&id(4));
         assert!(sim.until(ms(20_000), lost).is_some());
-        sim.run(ms(60_000));
-        assert_eq!(sim.host(4).up().count(), 0);
+        // It doubts its own health, and takes its time.
+        let alone = |sim: &Sim| sim.hosts[4].as_ref().unwrap().up().count() == 0;
+        assert!(sim.until(ms(240_000), alone).is_some());
         sim.island[4] = 0;
         let back = sim.until(ms(10_000), Sim::whole);
         assert!(back.is_some(), "seed {seed}");

@@ -1,6 +1,7 @@
 //! A small network of hosts under a virtual clock. The same seed, the same run.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -43,8 +44,8 @@ pub(super) struct Sim {
     pub(super) island: Vec<u8>,
     /// Who has seen whom go down, and when.
     pub(super) downs: Vec<(Now, usize, NodeId)>,
-    /// Everything that was sent: a hash, and how much.
-    pub(super) trace: u64,
+    /// A hash of everything that was sent, and how many datagrams it was.
+    pub(super) trace: DefaultHasher,
     pub(super) sent: u64,
     events: BTreeMap<(Now, u64), (usize, Event)>,
     count: u64,
@@ -61,7 +62,7 @@ impl Sim {
             slow: vec![Duration::ZERO; hosts],
             island: vec![0; hosts],
             downs: Vec::new(),
-            trace: seed,
+            trace: DefaultHasher::new(),
             sent: 0,
             events: BTreeMap::new(),
             count: 0,
@@ -100,7 +101,7 @@ impl Sim {
         self.hosts.iter().flatten().all(|host| host.up().count() + 1 == live)
     }
 
-    /// Runs until a condition holds, and says how long that took.
+    /// Runs until a condition holds, and says how long that took, to 10 ms.
     pub(super) fn until(
         &mut self,
         limit: Duration,
@@ -108,9 +109,10 @@ impl Sim {
     ) -> Option<Duration> {
         let start = self.now;
         while !done(self) {
-            if self.now > start + limit || !self.step(start + limit + ms(1)) {
+            if self.now > start + limit {
                 return None;
             }
+            self.run(ms(10));
         }
         Some(self.now - start)
     }
@@ -167,24 +169,27 @@ impl Sim {
 
     fn datagram(&mut self, from: usize, to: Peer, bytes: Vec<u8>) {
         self.sent += 1;
-        for byte in bytes.iter().chain(&self.now.as_nanos().to_le_bytes()) {
-            self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        (self.now, to, &bytes).hash(&mut self.trace);
         let to = number(&to);
         let delay = ms(1) + Duration::from_micros(u64::from(self.random.next_u32() % 9_000));
-        let lost = u64::from(self.random.next_u32() % 1000) < self.loss;
-        if !lost && self.island[from] == self.island[to] {
+        if !self.lost() && self.island[from] == self.island[to] {
             self.push(to, delay + self.slow[to], Event::Datagram(bytes));
         }
     }
 
-    /// A connection is refused or runs into a timeout after a second.
+    /// A SYN that is lost is sent again after a second; after two, all is given up.
     fn stream(&mut self, from: usize, to: Peer) {
         let n = number(&to);
         let there = self.hosts[n].is_some() && self.island[from] == self.island[n];
-        let time = if there { ms(10) + self.slow[n] } else { ms(1000) };
-        let answered = time < ms(1000);
-        self.push(from, time.min(ms(1000)) + self.slow[from], Event::Reached(to.id, answered));
+        let again = if self.lost() || self.lost() { ms(1000) } else { ms(0) };
+        let time = ms(10) + again + self.slow[n];
+        let answered = there && time < ms(2000);
+        let time = if answered { time } else { ms(2000) };
+        self.push(from, time + self.slow[from], Event::Reached(to.id, answered));
+    }
+
+    fn lost(&mut self) -> bool {
+        u64::from(self.random.next_u32() % 1000) < self.loss
     }
 
     fn push(&mut self, to: usize, after: Duration, event: Event) {
