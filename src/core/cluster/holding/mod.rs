@@ -14,6 +14,11 @@
 //!    ([`Holding::inherit`]). Nobody promises two at a time, unless the one is
 //!    among those that the other removes. Promises survive a restart.
 //! 4. A host allocates from its own `ranges` only, and gives away nothing used.
+//!
+//! Nor is a number lost, as long as a holding travels together with the entries
+//! that its author had when it wrote it. Where it travels alone, a giver that has
+//! settled and a taker that nobody else has heard of can die at once, and what
+//! went between them is no one's from then on.
 
 mod inherit;
 #[cfg(test)]

@@ -82,6 +82,8 @@ struct World {
     hosts: Vec<Host>,
     /// All versions of everybody's entry.
     history: Vec<Vec<Holding>>,
+    /// What their authors knew of others when they wrote them.
+    based_on: Vec<Vec<BTreeMap<usize, usize>>>,
     /// Said to be dead.
     dead: BTreeSet<usize>,
     /// Removed: what it holds does not count any more.
@@ -108,6 +110,7 @@ impl World {
         }
         World {
             history: all.iter().map(|h| vec![h.holding.clone()]).collect(),
+            based_on: all.iter().map(|h| vec![h.known.clone()]).collect(),
             hosts: all,
             dead: BTreeSet::new(),
             gone: BTreeSet::new(),
@@ -121,6 +124,7 @@ impl World {
 
     fn publish(&mut self, who: usize) {
         self.history[who].push(self.hosts[who].holding.clone());
+        self.based_on[who].push(self.hosts[who].known.clone());
     }
 
     /// Whether `who` knows that `other` has been removed.
@@ -181,8 +185,11 @@ impl World {
         let versions = self.history[of].len();
         let version = versions - 1 - age % versions;
         let theirs = self.history[of][version].clone();
-        let known = self.hosts[who].known.entry(of).or_default();
-        *known = version.max(*known);
+        learn(&mut self.hosts[who].known, &BTreeMap::from([(of, version)]));
+        // Without this rule numbers can get lost, but still have no two owners.
+        if !self.undead {
+            learn(&mut self.hosts[who].known, &self.based_on[of][version]);
+        }
         let shunned = self.shuns(who, of);
         let holding = &mut self.hosts[who].holding;
         let taken = !shunned && holding.take(id(who), id(of), &theirs);
@@ -227,10 +234,7 @@ impl World {
         let (answer, known) = (self.hosts[who].holding.clone(), self.hosts[who].known.clone());
         if let Some(vote) = &mut self.hosts[to].vote {
             vote.answers.insert(who, answer);
-            for (of, version) in known {
-                let newest = vote.newest.entry(of).or_default();
-                *newest = version.max(*newest);
-            }
+            learn(&mut vote.newest, &known);
         }
     }
 
@@ -310,6 +314,13 @@ impl World {
             live.iter().for_each(|who| self.promise(*who, live[0]));
             self.remove(live[0]);
         }
+    }
+}
+
+fn learn(known: &mut BTreeMap<usize, usize>, more: &BTreeMap<usize, usize>) {
+    for (of, version) in more {
+        let newest = known.entry(*of).or_default();
+        *newest = (*newest).max(*version);
     }
 }
 

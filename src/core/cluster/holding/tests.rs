@@ -282,3 +282,18 @@ fn a_dead_node_that_claimed_too_much_takes_nobody_s_ranges_with_it() {
     assert!(mine.inherit(me, &[dead], &all));
     assert_eq!(listed(&mine.ranges), [(5, 9), (20, u128::MAX)]);
 }
+
+#[test]
+fn an_heir_s_heir_settles_gifts_to_whom_the_first_inherited_from() {
+    let (first, second, dead, giver) = (node(1), node(2), node(3), node(4));
+    let mut gives = Holding::whole(r(0, 9));
+    gives.grant(dead, Want::Exactly(r(5, 9)), &Ranges::default()).unwrap();
+    let mut heir = Holding::default();
+    assert!(heir.inherit(first, &[dead], &BTreeMap::from([(giver, gives.clone())])));
+    let mut heirs_heir = Holding::default();
+    let all = BTreeMap::from([(giver, gives.clone()), (first, heir)]);
+    assert!(heirs_heir.inherit(second, &[first], &all));
+    assert_eq!(listed(&heirs_heir.ranges), [(5, 9)]);
+    assert!(gives.settle(second, &heirs_heir, giver));
+    assert!(gives.given.is_empty());
+}
