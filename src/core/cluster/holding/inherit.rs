@@ -33,7 +33,7 @@ impl Holding {
             self.taken.extend(inherited.filter(|(_, last)| **last == INHERITED));
             self.taken.insert(*node, INHERITED);
         }
-        self.given.retain(|gift| !concerned.contains(&gift.to));
+        self.given.retain(|gift| self.taken.get(&gift.to) != Some(&INHERITED));
         self.ranges = self.ranges.union(&ranges).largest(Ranges::MAX);
         !concerned.is_empty()
     }

@@ -290,6 +290,11 @@ fn an_heir_s_heir_settles_gifts_to_whom_the_first_inherited_from() {
     gives.grant(dead, Want::Exactly(r(5, 9)), &Ranges::default()).unwrap();
     let mut heir = Holding::default();
     assert!(heir.inherit(first, &[dead], &BTreeMap::from([(giver, gives.clone())])));
+    // A giver that inherits itself settles its own gifts likewise.
+    let mut both = gives.clone();
+    assert!(both.inherit(giver, &[first], &BTreeMap::from([(first, heir.clone())])));
+    assert!(both.given.is_empty());
+    assert_eq!(both.ranges, r(0, 9).into());
     let mut heirs_heir = Holding::default();
     let all = BTreeMap::from([(giver, gives.clone()), (first, heir)]);
     assert!(heirs_heir.inherit(second, &[first], &all));
