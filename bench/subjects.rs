@@ -285,6 +285,8 @@ fn from_vtep() -> Work {
     let mut frame = Wire::udp4(SMALL).complete();
     let (to, from) = frame.split_at_mut(6);
     to.swap_with_slice(&mut from[..6]);
+    let (source, destination) = frame[26..34].split_at_mut(4);
+    source.swap_with_slice(destination);
     let view = View::parse(&frame).expect("a whole frame");
     let (vni, vtep) = (Vni::new(7).expect("a VNI"), home(2));
     Box::new(move || {

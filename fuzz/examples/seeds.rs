@@ -30,6 +30,7 @@ fn main() -> io::Result<()> {
         let rest = [1, 0, 1, 0, 1, 2, ttl, 7, 1, 0, 1, 0, 5, 0];
         seed("coalesce", name, &[&first[..], &rest].concat())?;
     }
+    seed("mss", "syn", &[&[4, 0, 2], &syn().build(Sum::Complete)[..]].concat())?;
     seed("frame", "arp", &arp())?;
     cluster()
 }
@@ -84,13 +85,18 @@ fn packets() -> Vec<(&'static str, Packet)> {
     vec![
         ("tcp6", v6(&tcp)),
         ("tcp6-extensions", Packet { extras: 2, ..v6(&tcp) }),
-        ("tcp4-syn", Packet { flags: flag::SYN, options: vec![1, 2, 4, 5, 0xb4, 4, 2, 0], ..tcp.clone() }),
         ("tcp4-flags", Packet { flags, ..tcp.clone() }),
         ("tcp4", tcp),
         ("udp6", v6(&udp)),
         ("udp4-options", Packet { extras: 2, padding: 4, ..udp.clone() }),
         ("udp4", udp),
     ]
+}
+
+/// With its segment size at an odd place.
+fn syn() -> Packet {
+    let options = vec![1, 2, 4, 5, 0xb4, 4, 2, 0];
+    Packet { flags: flag::SYN, options, ..Packet::tcp(b"") }
 }
 
 /// The virtio header of a super-frame.

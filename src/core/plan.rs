@@ -208,9 +208,11 @@ impl Network {
 
     /// The largest IP packet inside that reaches a VTEP, in bytes.
     pub fn mtu_to(&self, vtep: IpAddr) -> u16 {
-        if self.narrow.is_empty() {
-            return self.mtu;
-        }
+        if self.narrow.is_empty() { self.mtu } else { self.narrow_mtu_to(vtep) }
+    }
+
+    #[cold]
+    fn narrow_mtu_to(&self, vtep: IpAddr) -> u16 {
         let found = self.narrow.binary_search_by_key(&vtep, |(vtep, _)| *vtep);
         found.map_or(self.mtu, |at| self.narrow[at].1)
     }

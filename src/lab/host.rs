@@ -123,11 +123,10 @@ impl Host {
         Ok(())
     }
 
-    /// Waits until the daemon's status is as wished; an error with the last
-    /// status if it does not come to be so.
+    /// Waits until the daemon's status is as wished.
     pub fn await_status(&self, wish: impl Fn(&Status) -> bool) -> anyhow::Result<Status> {
         let seen = until(PATIENCE, || self.status().ok().filter(&wish));
-        seen.with_context(|| format!("{} does not come that far: {:?}", self.name, self.status()))
+        seen.with_context(|| format!("{} does not come that far", self.name))
     }
 
     /// The daemon's process id, while it has one.

@@ -44,6 +44,9 @@ impl Machine {
     /// so that it does not matter whether the answer or the gossip comes first.
     fn share(&mut self, now: Now, to: NodeId, space: Space, want: Want) -> Response {
         let me = self.me();
+        if self.has_renounced(&to) {
+            return Response::Refused("the node that asks is being removed".to_owned());
+        }
         let used = self.used(space);
         let key = Key::Holding(me, space);
         let Some(Body::Holding(holding)) = self.replica.get(&key) else {

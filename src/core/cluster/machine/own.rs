@@ -215,11 +215,14 @@ impl Machine {
             Some(Body::Holding(mine)) => mine.clone(),
             _ => Holding::default(),
         };
-        let renounced = self.replica.node(&me).is_some_and(|n| n.renounced.contains_key(&other));
-        let took = !renounced && mine.take(me, other, theirs);
+        let took = !self.has_renounced(&other) && mine.take(me, other, theirs);
         let settled = mine.settle(other, theirs, me);
         if took || settled {
             self.replica.write(key, Some(Body::Holding(mine)));
+        }
+        if settled {
+            // Whoever hears that a gift is settled must hear that it was taken.
+            self.replica.retell(Key::Holding(other, space));
         }
     }
 

@@ -52,6 +52,9 @@ impl Machine {
                 away.join(", ")
             ));
         }
+        if let Some(other) = self.earlier_heir(me, &dead) {
+            return Err(format!("{} is removing it already", self.name_of(&other)));
+        }
         self.promise(me, &dead);
         self.after_changes(now);
         self.removal = Some(Removal { dead, waiting: BTreeSet::new(), round: 0, news: false });
@@ -172,11 +175,11 @@ impl Machine {
         if dead.contains(&me) {
             return Response::Refused("it is this very host that would be removed".to_owned());
         }
-        let other = self.replica.node(&me).and_then(|n| {
-            dead.iter().filter_map(|id| n.renounced.get(id)).find(|by| **by != heir).copied()
-        });
-        if let Some(other) = other {
+        if let Some(other) = self.earlier_heir(heir, dead) {
             return Response::Refused(format!("{} is removing it already", self.name_of(&other)));
+        }
+        if self.has_renounced(&heir) {
+            return Response::Refused("the node that asks is being removed itself".to_owned());
         }
         self.replica.accept(heir, entries);
         // Takes what was given to it, as long as it has not promised otherwise.
@@ -186,6 +189,19 @@ impl Machine {
         let mut of = dead.to_vec();
         of.push(me);
         Response::Entries(self.holdings_of(&of))
+    }
+
+    /// Who else has the promise about one of these nodes, unless that one is to be
+    /// removed too or is gone.
+    fn earlier_heir(&self, heir: NodeId, dead: &[NodeId]) -> Option<NodeId> {
+        let renounced = &self.replica.node(&self.me())?.renounced;
+        let stands = |by: &NodeId| *by != heir && !dead.contains(by) && self.replica.is_member(by);
+        dead.iter().filter_map(|id| renounced.get(id)).copied().find(stands)
+    }
+
+    /// Whether this host has promised to trade nothing with a node any more.
+    pub(super) fn has_renounced(&self, id: &NodeId) -> bool {
+        self.replica.node(&self.me()).is_some_and(|n| n.renounced.contains_key(id))
     }
 
     fn promise(&mut self, heir: NodeId, dead: &[NodeId]) {
@@ -205,6 +221,8 @@ impl Machine {
         let me = self.me();
         let Some(mut node) = self.replica.node(&me).cloned() else { return };
         change(&mut node);
+        // Promises about nodes that are gone have been kept.
+        node.renounced.retain(|id, _| self.replica.is_member(id));
         self.replica.write(Key::Node(me), Some(Body::Node(node)));
     }
 }

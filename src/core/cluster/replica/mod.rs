@@ -89,6 +89,11 @@ impl Replica {
         self.raise_floor();
     }
 
+    /// Spreads an entry once more.
+    pub fn retell(&mut self, key: Key) {
+        self.rumours.add(key);
+    }
+
     fn signed(&mut self, key: Key, body: Option<Body>) -> Entry {
         self.clock += 1;
         self.identity.sign_entry(key, Version(self.clock), body)
