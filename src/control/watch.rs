@@ -12,7 +12,7 @@ use super::netns::{self, Identity};
 use super::state::Control;
 use crate::api::Sandbox;
 use crate::core::plan::PortId;
-use crate::core::tables::{Endpoint, Id};
+use crate::core::tables::{Endpoint, Holder, Id};
 
 impl Control {
     /// Releases the endpoints whose sandboxes are gone.
@@ -22,6 +22,9 @@ impl Control {
             let bound = state.attachments.iter().filter(|(id, _)| state.tables.port(id).is_some());
             bound.map(|(id, a)| (id.clone(), a.clone())).collect()
         };
+        for id in self.orphans() {
+            self.release(&id, "its network was removed");
+        }
         let missing: Vec<_> = attached.into_iter().filter(|(_, a)| !in_place(a)).collect();
         if missing.is_empty() {
             return;
@@ -31,6 +34,14 @@ impl Control {
         for (id, _) in missing.iter().filter(|(_, a)| !held.contains(&a.identity)) {
             self.release(id, "its sandbox is gone");
         }
+    }
+
+    /// Endpoints here whose network another host removed while it did not see them.
+    fn orphans(&self) -> Vec<Id> {
+        let state = self.lock();
+        let gone = |e: &&Endpoint| e.holder == Holder::Here && state.tables.network_of(e).is_none();
+        let bound = |e: &&Endpoint| state.tables.port(&e.id).is_some();
+        state.tables.endpoints().filter(gone).filter(bound).map(|e| e.id.clone()).collect()
     }
 
     /// The data plane no longer reads a TAP. Where the interface was deleted

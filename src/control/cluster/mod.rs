@@ -369,6 +369,16 @@ impl Control {
         }
     }
 
+    /// Packets up to this size reach a node's host.
+    fn path_found(&self, node: NodeId, mtu: u16) {
+        let mut state = self.lock();
+        let Some(vtep) = state.cluster.machine.replica().node(&node).map(|n| n.vtep) else {
+            return;
+        };
+        state.tables.set_path_mtu(vtep, Some(mtu));
+        self.publish(&mut state);
+    }
+
     /// Asks a member something.
     async fn ask(
         &self,

@@ -51,7 +51,7 @@ pub(in crate::control) fn node(control: &Control, state: &State, id: NodeId) -> 
         control: said.control,
         version: said.program.clone(),
         endpoints: machine.endpoints().filter(|(node, ..)| *node == id).count(),
-        path_mtu: None,
+        path_mtu: machine.path_mtu(&id),
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `mod` | the face, timers, datagrams |
 //! | `answer` | what other hosts ask for |
 //! | `call` | what this host asks of others by itself: syncs, probes, removals |
+//! | `paths` | how large a packet reaches others |
 //! | `ring` | keys of the control traffic and the token |
 //! | `own` | what this host writes: itself, networks, endpoints, ranges |
 
@@ -13,6 +14,7 @@ mod answer;
 mod call;
 mod own;
 mod packet;
+mod paths;
 mod removal;
 mod ring;
 
@@ -36,6 +38,7 @@ use super::secret::envelope::{Opener, Sealer};
 use super::secret::identity::Identity;
 use super::secret::ring::KeyRing;
 use crate::core::Now;
+use crate::core::pmtu::{self, Prober};
 
 /// How the machine behaves; the defaults are memberlist's for a local network.
 #[derive(Clone, Debug)]
@@ -104,6 +107,13 @@ pub enum Output {
     Removal(Result<(), String>),
     /// A node has become visible or invisible.
     Visible,
+    /// An IP packet of this many bytes reaches a node's host.
+    PathMtu {
+        /// The node.
+        node: NodeId,
+        /// Bytes.
+        mtu: u16,
+    },
 }
 
 /// What a machine starts from.
@@ -159,6 +169,11 @@ pub struct Machine {
     down: BTreeMap<NodeId, Now>,
     /// Keys that changed and are not yet taken by the owner.
     changes: BTreeSet<Key>,
+    prober: Prober<NodeId>,
+    /// Whose paths are probed.
+    probed: BTreeSet<NodeId>,
+    /// When to look whose paths are to be probed; `None` if nothing has changed.
+    next_survey: Option<Now>,
     counters: Counters,
     /// What is told cannot be stored: nothing new is told.
     mute: bool,
@@ -193,6 +208,7 @@ impl Machine {
         // Key 0 is nobody's: it stands there until the first real one is learned.
         let mut nothing = [0; 32];
         rng.fill_bytes(&mut nothing);
+        let nonce = rng.next_u64();
         let mut replica = Replica::new(start.identity);
         replica.restore(start.entries);
         let mut machine = Machine {
@@ -215,6 +231,9 @@ impl Machine {
             removal: None,
             down: BTreeMap::new(),
             changes: BTreeSet::new(),
+            prober: Prober::new(pmtu::Settings::default(), nonce),
+            probed: BTreeSet::new(),
+            next_survey: Some(now),
             counters: Counters::default(),
             mute: false,
             outputs: VecDeque::new(),
@@ -306,6 +325,8 @@ impl Machine {
                 self.replica.accept(sender, entries);
                 self.after_changes(now);
             }
+            Some(Packet::Probe(nonce, _)) => self.probed(sender, nonce),
+            Some(Packet::ProbeSeen(nonce)) => self.probe_seen(now, sender, nonce),
             None => self.refuse_datagram("undecodable"),
         }
         self.drain_membership(now);
@@ -328,6 +349,7 @@ impl Machine {
             self.sync_with_someone();
         }
         self.turn_ring(now);
+        self.probe_paths(now);
         self.after_changes(now);
     }
 
@@ -335,7 +357,8 @@ impl Machine {
     pub fn due(&self) -> Now {
         let timers = [self.next_gossip, self.next_sync];
         let earliest = timers.into_iter().fold(Now::MAX, Now::min);
-        self.membership.due().map_or(earliest, |due| earliest.min(due))
+        let others = self.membership.due().into_iter().chain(self.paths_due());
+        others.fold(earliest, Now::min)
     }
 
     /// The next thing to be done; to be drained after every other call.
@@ -439,6 +462,7 @@ impl Machine {
             if changed.iter().any(|k| matches!(k, Key::Secret(_))) {
                 self.learn_keys(now);
             }
+            self.paths_changed(now, &changed);
             self.changes.extend(&changed);
             self.tend(&changed);
         }

@@ -24,13 +24,16 @@ impl Replica {
         let theirs: BTreeMap<Realm, u64> = theirs.iter().copied().collect();
         let mine: BTreeMap<Realm, u64> = self.digests().collect();
         let all: BTreeSet<Realm> = mine.keys().chain(theirs.keys()).copied().collect();
-        let mut realms = Vec::new();
-        let mut have = Vec::new();
-        for realm in all {
-            if mine.get(&realm) == theirs.get(&realm) {
-                continue;
+        let differ = |realm: &Realm| mine.get(realm) != theirs.get(realm);
+        let mut of_realm: BTreeMap<Realm, Vec<(Key, Version, u64)>> =
+            all.into_iter().filter(differ).map(|realm| (realm, Vec::new())).collect();
+        for entry in self.entries.values() {
+            if let Some(keys) = of_realm.get_mut(&entry.key.realm()) {
+                keys.push((entry.key, entry.version, entry.fingerprint()));
             }
-            let keys = self.keys_of(realm);
+        }
+        let (mut realms, mut have) = (Vec::new(), Vec::new());
+        for (realm, keys) in of_realm {
             if !realms.is_empty() && have.len() + keys.len() > SUMMARY {
                 break;
             }
@@ -51,7 +54,8 @@ impl Replica {
                     || (entry.version == *version && entry.fingerprint() != *fingerprint)
             }
         };
-        let mine = realms.iter().flat_map(|realm| self.of_realm(*realm));
+        let realms: BTreeSet<Realm> = realms.iter().copied().collect();
+        let mine = self.entries.values().filter(|e| realms.contains(&e.key.realm()));
         let entries = batch(mine.filter(|e| newer(&e.key, e)));
         let want: Vec<Key> = have
             .iter()
@@ -79,14 +83,6 @@ impl Replica {
         let floored = !matches!(key, Key::Node(_))
             && self.node(&owner).is_some_and(|node| version <= node.floor);
         floored || self.is_removed(&owner)
-    }
-
-    fn of_realm(&self, realm: Realm) -> impl Iterator<Item = &Entry> {
-        self.entries.values().filter(move |e| e.key.realm() == realm)
-    }
-
-    fn keys_of(&self, realm: Realm) -> Vec<(Key, Version, u64)> {
-        self.of_realm(realm).map(|e| (e.key, e.version, e.fingerprint())).collect()
     }
 }
 
