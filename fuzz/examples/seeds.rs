@@ -3,7 +3,11 @@
 
 use std::{fs, io};
 
-use vxmesh::core::cluster::entry::{Body, Entry, Key, Member, NodeId, Secret, Version};
+use vxmesh::core::cluster::entry::{
+    Body, Entry, Key, Member, NodeId, Realm, Secret, Space, Version,
+};
+use vxmesh::core::cluster::holding::{Range, Want};
+use vxmesh::core::cluster::rpc::Request;
 use vxmesh::core::cluster::secret::identity::Identity;
 use vxmesh::core::cluster::secret::noise::{self, Handshake};
 use vxmesh::core::cluster::secret::token::{Tag, Token};
@@ -55,6 +59,19 @@ fn cluster() -> io::Result<()> {
     seed("stream", "frames", &[&[0, 0, 17][..], &[9; 17], &[0, 18], &[9; 18]].concat())?;
     seed("envelope", "text", b"\x01\x02a datagram of some bytes")?;
     seed("envelope", "stranger", &[&[1, 0, 0, 0, 7][..], &[9; 72]].concat())?;
+
+    let ask = |request: &Request| postcard::to_stdvec(request).expect("it is of known length");
+    let range = Range { first: 4096, last: 4096 };
+    for (name, request) in [
+        ("ping", Request::Ping),
+        ("digests", Request::Digests(vec![(Realm::Cluster, 7)])),
+        ("share", Request::Share(Space::Vni, Want::Exactly(range))),
+        ("estate", Request::Estate(vec![NodeId([9; 32])], Vec::new())),
+    ] {
+        seed("machine", name, &[&[1], &ask(&request)[..]].concat())?;
+    }
+    seed("machine", "swim", &[0, 0, 3, 1, 2, 3])?;
+    seed("machine", "news", &[0, 1, 0])?;
 
     for (name, entry) in entries(&me) {
         seed("entry", name, &postcard::to_stdvec(&entry).expect("it is of known length"))?;
