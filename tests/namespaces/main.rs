@@ -12,6 +12,7 @@
 //! | [`attach`] | where an interface may go, addresses, undoing |
 //! | [`refusals`] | bad command lines and bad API requests |
 //! | [`hostile_wire`] | bad datagrams from the underlay |
+//! | [`hostile_member`] | members that send as others |
 //! | [`hostile_container`] | bad frames from a container |
 //!
 //! All of it is one binary, so that the laboratory in [`common`] is compiled
@@ -25,6 +26,7 @@ mod common;
 
 mod attach;
 mod hostile_container;
+mod hostile_member;
 mod hostile_wire;
 mod lifecycle;
 mod peers_kernel;
