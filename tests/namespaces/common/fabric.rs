@@ -65,6 +65,11 @@ impl Fabric {
         self.rules(&format!("numgen random mod 100 < {percent} drop"));
     }
 
+    /// Cuts each host off from all others.
+    pub(crate) fn silence(&self) {
+        self.rules("drop");
+    }
+
     /// Loses nothing any more.
     pub(crate) fn heal(&self) {
         self.rules("");
@@ -73,7 +78,7 @@ impl Fabric {
     fn rules(&self, rules: &str) {
         let script = format!(
             "table bridge lab\ndelete table bridge lab\n\
-             table bridge lab {{ chain f {{ type filter hook forward priority 0;\n{rules}\n}} }}\n"
+             table bridge lab {{\nchain f {{\ntype filter hook forward priority 0\n{rules}\n}}\n}}\n"
         );
         let mut nft = Command::new("nft");
         nft.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());

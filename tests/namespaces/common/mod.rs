@@ -5,6 +5,7 @@
 //! also while a failed test unwinds.
 
 pub(crate) mod capture;
+pub(crate) mod cluster;
 pub(crate) mod fabric;
 pub(crate) mod frames;
 pub(crate) mod host;
