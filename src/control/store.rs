@@ -193,24 +193,49 @@ fn lock(dir: &Path) -> Result<File, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::cluster::entry::Version;
+    use crate::core::cluster::secret::identity::Identity;
 
     #[test]
     fn what_was_committed_is_there_after_opening_again() {
         let dir = tempfile::tempdir().unwrap();
-        let node = {
+        {
             let store = Store::open(dir.path()).unwrap();
             let refused = store.commit(|c| {
-                c.put(NETWORKS, "half", &1)?;
+                c.put(NODE, "half", &1)?;
                 Err(Error::invalid("no"))
             });
             assert!(refused.is_err());
-            store.commit(|c| c.put(NETWORKS, "b", &2).and(c.put(NETWORKS, "a", &1))).unwrap();
-            store.commit(|c| c.delete(NETWORKS, "b").and(c.delete(VTEPS, "none"))).unwrap();
-            store.node(Id::new([7; 32])).unwrap()
-        };
+            store.commit(|c| c.put(NODE, "b", &2).and(c.put(NODE, "a", &1))).unwrap();
+            store.commit(|c| c.delete(NODE, "b").and(c.delete(VTEPS, "none"))).unwrap();
+        }
         let store = Store::open(dir.path()).unwrap();
-        assert_eq!(store.all::<u32>(NETWORKS).unwrap(), vec![("a".to_owned(), 1)]);
-        assert_eq!(store.node(Id::new([8; 32])).unwrap(), node);
+        assert_eq!(store.all::<u32>(NODE).unwrap(), vec![("a".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn entries_are_kept_whole_until_they_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let identity = Identity::from_seed(&[7; 32]);
+        let sign = |key, version| identity.sign_entry(key, Version(version), None);
+        let [token, secret, network] =
+            [Key::Token, Key::Secret(300), Key::Network([9; 32])].map(|key| sign(key, 1));
+        {
+            let store = Store::open(dir.path()).unwrap();
+            let all = [&token, &secret, &network];
+            store.commit(|c| all.iter().try_for_each(|e| c.put_entry(e))).unwrap();
+            store.commit(|c| c.put_entry(&sign(Key::Token, 2))).unwrap();
+            store.commit(|c| c.delete_entry(&network.key)).unwrap();
+            store.commit(|c| c.delete_entry(&network.key)).unwrap();
+        }
+        let store = Store::open(dir.path()).unwrap();
+        let mut kept = store.entries().unwrap();
+        kept.sort_by_key(|e| e.key);
+        assert_eq!(kept, [secret, sign(Key::Token, 2)]);
+        store.forget_entries().unwrap();
+        assert_eq!(store.entries().unwrap(), []);
+        store.commit(|c| c.put_entry(&token)).unwrap();
+        assert_eq!(store.entries().unwrap(), [token]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -43,7 +44,7 @@ impl Daemon {
         let store = Store::open(&options.data_dir).unwrap();
         let bound = Socket::bind(&options.socket).unwrap();
         let socket = options.socket.clone();
-        let (control, _) = super::daemon::start(options, store).unwrap();
+        let (control, _) = super::daemon::start(options, store, Handle::current()).unwrap();
         let (end, ended) = oneshot::channel();
         let serving = tokio::spawn(bound.serve(Arc::new(control), async {
             let _ = ended.await;
@@ -88,27 +89,53 @@ async fn networks_and_what_is_on_them_outlive_the_daemon() {
     let body = json!({"name": "web", "subnets": ["172.31.255.0/24"], "mtu": 1400}).to_string();
     let (status, made) = daemon.call("POST", "/networks", &body).await;
     assert_eq!((status, &made["VNI"]), (201, &json!(4096)));
-    daemon.call("POST", "/networks", r#"{"name": "spare"}"#).await;
+    let spare = daemon.call("POST", "/networks", r#"{"name": "spare"}"#).await.1;
+    assert_eq!(spare["VNI"], 4097);
     assert_eq!(daemon.call("PUT", "/networks/web/vteps/192.0.2.9", "").await.0, 204);
-    let remote = json!({"network": "web", "ips": ["172.31.255.9"], "vtep": "192.0.2.8"});
-    let (status, remote) = daemon.call("POST", "/remote-endpoints", &remote.to_string()).await;
-    assert_eq!((status, &remote["mac"]), (201, &json!("02:42:ac:1f:ff:09")));
-    daemon.refused("DELETE", "/networks/web", "", 409, "in use by 172.31.255.9").await;
+    daemon.end().await;
+
+    let daemon = Daemon::start(dir.path());
+    assert_eq!(daemon.call("GET", "/networks/spare", "").await.1["Id"], spare["Id"]);
     let pruned = daemon.call("POST", "/networks/prune", "").await;
-    assert_eq!(pruned, (200, json!({"networks": ["spare"]})));
+    assert_eq!(pruned, (200, json!({"networks": ["spare", "web"]})));
+    assert_eq!(daemon.call("GET", "/networks", "").await.1, json!([]));
+    daemon.call("POST", "/networks", &body).await;
     daemon.end().await;
 
     let daemon = Daemon::start(dir.path());
     let web = daemon.call("GET", "/networks/web", "").await.1;
-    assert_eq!((&web["Id"], &web["MTU"]), (&made["Id"], &json!(1400)));
-    assert_eq!(web["Peers"].as_array().unwrap().len(), 2);
-    assert_eq!(daemon.call("GET", "/networks/web/vteps", "").await.1, json!(["192.0.2.9"]));
-    let listed = daemon.call("GET", "/endpoints?network=web", "").await.1;
-    assert_eq!(listed, json!([remote]));
-    assert_eq!(daemon.call("DELETE", "/endpoints/172.31.255.9", "").await.0, 204);
+    assert_eq!((&web["VNI"], &web["MTU"]), (&json!(4096), &json!(1400)), "free again");
+    assert_ne!(web["Id"], made["Id"]);
+    assert_eq!(daemon.call("GET", "/networks/web/vteps", "").await.1, json!([]));
+    assert_eq!(daemon.call("GET", "/status", "").await.1["networks"], 1);
     assert_eq!(daemon.call("DELETE", "/networks/web", "").await.0, 204);
     assert_eq!(daemon.call("GET", "/networks", "").await.1, json!([]));
-    assert_eq!(daemon.call("GET", "/status", "").await.1["networks"], 0);
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn a_host_alone_allocates_from_all_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path());
+    let pools =
+        json!({"default_addr_pool": ["172.31.0.0/16"], "default_addr_pool_mask_length": 20});
+    let (status, _) = daemon.call("POST", "/cluster/init", &pools.to_string()).await;
+    assert_eq!(status, 200);
+    let create = async |body: Value| daemon.call("POST", "/networks", &body.to_string()).await.1;
+    let subnet = |network: &Value| network["IPAM"]["Config"][0]["Subnet"].clone();
+    let taken = create(json!({"name": "a", "subnets": ["172.31.16.0/21"], "vni": 4097})).await;
+    assert_eq!(taken["VNI"], 4097);
+    let first = create(json!({"name": "b"})).await;
+    assert_eq!((&first["VNI"], subnet(&first)), (&json!(4096), json!("172.31.0.0/20")));
+    let second = create(json!({"name": "c"})).await;
+    assert_eq!((&second["VNI"], subnet(&second)), (&json!(4098), json!("172.31.32.0/20")));
+    let same = r#"{"name": "d", "vni": 4096}"#;
+    daemon.refused("POST", "/networks", same, 409, "VNI 4096 is taken by network b").await;
+    let same = r#"{"name": "d", "subnets": ["172.31.32.0/24"]}"#;
+    daemon.refused("POST", "/networks", same, 409, "overlaps 172.31.32.0/20").await;
+    assert_eq!(daemon.call("DELETE", "/networks/b", "").await.0, 204);
+    let again = create(json!({"name": "d"})).await;
+    assert_eq!((&again["VNI"], subnet(&again)), (&json!(4096), json!("172.31.0.0/20")));
     daemon.end().await;
 }
 

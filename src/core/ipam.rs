@@ -1,6 +1,5 @@
-//! Which address is free: lowest first, in 128-bit arithmetic for both families.
+//! Subnets and the addresses in them, in 128-bit arithmetic for both families.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -18,32 +17,7 @@ pub struct Pool {
     pub range: Option<IpNet>,
 }
 
-/// No address of the pool is free.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no address is free in {part}: {held} are held by endpoints; detach one, or create a network with a larger subnet"
-)]
-pub struct Exhausted {
-    /// Where addresses are chosen from.
-    pub part: IpNet,
-    /// How many of its addresses endpoints hold.
-    pub held: usize,
-}
-
 impl Pool {
-    /// The lowest address that is neither taken nor [reserved](Pool::reserved).
-    pub fn lowest_free(&self, taken: &BTreeSet<IpAddr>) -> Result<IpAddr, Exhausted> {
-        let part = self.part();
-        let (first, last) = (number(part.network()), number(part.broadcast()));
-        (first..=last)
-            .map(|n| address(n, part))
-            .find(|ip| self.reserved(*ip).is_none() && !taken.contains(ip))
-            .ok_or_else(|| Exhausted {
-                part,
-                held: taken.iter().filter(|ip| part.contains(*ip)).count(),
-            })
-    }
-
     /// The subnet's [reserved](Pool::reserved) addresses; some may come twice.
     pub fn all_reserved(&self) -> impl Iterator<Item = IpAddr> {
         [self.net.network(), self.net.broadcast(), self.gateway]
@@ -95,84 +69,5 @@ pub fn address(n: u128, net: IpNet) -> IpAddr {
     match net {
         IpNet::V4(_) => Ipv4Addr::from_bits(n as u32).into(),
         IpNet::V6(_) => Ipv6Addr::from_bits(n).into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn pool(net: &str, range: Option<&str>) -> Pool {
-        let net = net.parse().unwrap();
-        Pool { net, gateway: default_gateway(net), range: range.map(|r| r.parse().unwrap()) }
-    }
-
-    /// Takes addresses until there are none.
-    fn drain(pool: &Pool) -> (Vec<IpAddr>, Exhausted) {
-        let mut taken = BTreeSet::new();
-        let mut order = Vec::new();
-        loop {
-            match pool.lowest_free(&taken) {
-                Ok(ip) => {
-                    assert!(taken.insert(ip), "{ip} was given twice");
-                    order.push(ip);
-                }
-                Err(e) => return (order, e),
-            }
-        }
-    }
-
-    #[test]
-    fn a_small_subnet_is_used_to_the_last_address() {
-        let (order, full) = drain(&pool("10.0.0.0/29", None));
-        let expected: Vec<IpAddr> =
-            (2..=6).map(|n| IpAddr::from(Ipv4Addr::new(10, 0, 0, n))).collect();
-        assert_eq!(order, expected);
-        assert!(full.to_string().contains("10.0.0.0/29: 5 are held"), "{full}");
-    }
-
-    #[test]
-    fn the_range_limits_and_keeps_the_subnets_reserved_addresses() {
-        let (order, full) = drain(&pool("10.0.0.0/24", Some("10.0.0.252/30")));
-        assert_eq!(order.len(), 3, "252, 253, 254, but not the broadcast address");
-        assert_eq!(full.held, 3);
-    }
-
-    #[test]
-    fn the_end_of_the_address_space_does_not_overflow() {
-        let p = pool("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126", None);
-        assert_eq!(drain(&p).0.len(), 2, "IPv6 has no broadcast address");
-        assert_eq!(drain(&pool("255.255.255.252/30", None)).0.len(), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn never_twice_never_reserved_and_always_the_lowest(
-            bits in any::<u128>(), v6: bool, small in 0u8..7, gateway in any::<u8>(),
-            taken in proptest::collection::btree_set(any::<u8>(), 0..40),
-        ) {
-            let net: IpNet = if v6 {
-                IpNet::new(Ipv6Addr::from_bits(bits).into(), 128 - 2 - small).unwrap()
-            } else {
-                IpNet::new(Ipv4Addr::from_bits(bits as u32).into(), 32 - 2 - small).unwrap()
-            }.trunc();
-            let size = 1u128 << (2 + small);
-            let nth = |n: u8| address(number(net.network()) + u128::from(n) % size, net);
-            let pool = Pool { net, gateway: nth(gateway), range: None };
-            let mut taken: BTreeSet<IpAddr> = taken.into_iter().map(nth).collect();
-            let mut last = None;
-            while let Ok(ip) = pool.lowest_free(&taken) {
-                prop_assert!(net.contains(&ip));
-                prop_assert_eq!(pool.reserved(ip), None);
-                prop_assert!(last.is_none_or(|l| l < ip));
-                for n in number(net.network())..number(ip) {
-                    let lower = address(n, net);
-                    prop_assert!(taken.contains(&lower) || pool.reserved(lower).is_some());
-                }
-                prop_assert!(taken.insert(ip));
-                last = Some(ip);
-            }
-        }
     }
 }

@@ -254,47 +254,28 @@ fn attach_posts_all_options_and_prints_the_id() {
 }
 
 #[test]
-fn endpoints_are_listed_told_and_detached() {
-    let holder = json!({"remote": {"vtep": "192.0.2.2", "node": ""}});
+fn endpoints_are_listed_and_detached() {
+    let holder = json!({"remote": {"vtep": "192.0.2.2", "node": "host-b"}});
     let daemon = FakeDaemon::start([
         (
             200,
             json!([
-                endpoint("box2", holder.clone()),
+                endpoint("box2", holder),
                 endpoint("box3", json!({"remote": {"vtep": "192.0.2.3", "node": "host-c"}})),
             ]),
         ),
-        (201, endpoint("box2", holder.clone())),
-        (204, Value::Null),
         (204, Value::Null),
     ]);
     let output = run_at(&daemon, &["endpoint", "ls", "--network", "a b"]);
     let row = ok(&output).lines().nth(1).unwrap();
     assert!(row.starts_with("fefefefefefe   box2   web"), "{row}");
-    assert!(row.ends_with("10.1.0.2/24   VTEP 192.0.2.2"), "{row}");
+    assert!(row.ends_with("10.1.0.2/24   host-b"), "{row}");
     let row = ok(&output).lines().nth(2).unwrap();
     assert!(row.ends_with("10.1.0.2/24   host-c"), "{row}");
-    let tell = ["endpoint", "add-remote", "web", "--ip", "10.1.0.2", "--vtep", "192.0.2.2"];
-    assert_eq!(ok(&run_at(&daemon, &tell)), "fe".repeat(32) + "\n");
     assert_eq!(ok(&run_at(&daemon, &["detach", "box2"])), "box2\n");
-    let output = run_at(&daemon, &["endpoint", "rm", "box3", "--format", "json"]);
-    assert_eq!(serde_json::from_str::<Value>(ok(&output)).unwrap(), json!(["box3"]));
 
-    let requests = daemon.requests();
-    let lines: Vec<&str> = requests.iter().map(|r| r.line.as_str()).collect();
-    assert_eq!(
-        lines,
-        [
-            "GET /v1/endpoints?network=a%20b",
-            "POST /v1/remote-endpoints",
-            "DELETE /v1/endpoints/box2",
-            "DELETE /v1/endpoints/box3",
-        ]
-    );
-    assert_eq!(
-        requests[1].body,
-        json!({"network": "web", "ips": ["10.1.0.2"], "vtep": "192.0.2.2", "mac": null, "name": null})
-    );
+    let lines: Vec<String> = daemon.requests().into_iter().map(|r| r.line).collect();
+    assert_eq!(lines, ["GET /v1/endpoints?network=a%20b", "DELETE /v1/endpoints/box2"]);
 }
 
 #[test]

@@ -154,57 +154,6 @@ fn inner_addresses_are_checked() {
     lab.ours.ping(Ipv4Addr::new(10, 1, 0, 1));
 }
 
-/// A host of the cluster sends as its own endpoints, and as nobody else's.
-#[test]
-fn a_member_sends_for_its_own_endpoints_only() {
-    need!(root());
-    let lab = lab();
-    let (member, third) = (Ipv4Addr::new(10, 99, 0, 78), Ipv4Addr::new(10, 99, 0, 79));
-    lab.far.address(&format!("{member}/24"), UNDERLAY);
-    let (own, another) = (Ipv4Addr::new(10, 1, 0, 78), Ipv4Addr::new(10, 1, 0, 79));
-    for (vtep, ip) in [(member, own), (third, another)] {
-        lab.host.ok(&format!("endpoint add-remote red --ip {ip} --vtep {vtep} --name of{vtep}"));
-    }
-    let mac = |ip: Ipv4Addr| -> Mac {
-        let [a, b, c, d] = ip.octets();
-        [0x02, 0x42, a, b, c, d]
-    };
-    let router = mac(Ipv4Addr::new(10, 1, 0, 1));
-    let socket = lab.far.enter(|| UdpSocket::bind((member, 0)).unwrap());
-    let send = |src: Mac, source: Ipv4Addr, payload: &[u8]| {
-        let packet = ipv4(source, OURS, UDP, &udp(7777, PORT, payload));
-        let frame = ethernet(OUR_MAC, src, IPV4, &packet);
-        socket.send_to(&vxlan(I_FLAG, VNI, &frame), (HOST, 4789)).unwrap();
-    };
-    for (what, reason, src, source) in [
-        ("another host's MAC", "spoofed-mac", mac(another), another),
-        ("another host's MAC with an own address", "spoofed-mac", mac(another), own),
-        ("our own container's MAC", "spoofed-mac", OUR_MAC, OURS),
-        ("a MAC of nobody", "spoofed-mac", THEIR_MAC, own),
-        ("another host's address", "spoofed-ip", mac(own), another),
-        ("an address of nobody", "spoofed-ip", mac(own), THEIRS),
-        ("another host's address, as if routed", "spoofed-ip", router, another),
-    ] {
-        lab.counts(reason, what, || send(src, source, MARK));
-    }
-    // The foreign VTEP may not speak for the cluster's endpoints either.
-    for (what, reason, src) in [
-        ("a member's MAC from a foreign VTEP", "spoofed-mac", mac(own)),
-        ("a member's address from a foreign VTEP", "spoofed-ip", THEIR_MAC),
-    ] {
-        let packet = ipv4(own, OURS, UDP, &udp(7777, PORT, MARK));
-        lab.counts(reason, what, || {
-            lab.send(&vxlan(I_FLAG, VNI, &ethernet(OUR_MAC, src, IPV4, &packet)));
-        });
-    }
-    for (src, payload) in [(mac(own), &b"its own"[..]), (router, b"routed by its router")] {
-        wait_until("what a member may send arrives", || {
-            send(src, own, payload);
-            lab.ears[0].has_heard(payload)
-        });
-    }
-}
-
 /// RFC 7348: reserved bits are ignored on receipt, a zero outer checksum is
 /// accepted, and the source port may be any.
 #[test]

@@ -11,7 +11,14 @@
 //! | [`lifecycle`] | restart, kill -9, release, leaks |
 //! | [`attach`] | where an interface may go, addresses, undoing |
 //! | [`refusals`] | bad command lines and bad API requests |
+//! | [`cluster`] | hosts that join: what they share, whom they refuse |
+//! | [`cluster_faults`] | the underlay cut, frames lost, daemons killed |
+//! | [`cluster_members`] | hosts that move, leave, or are removed |
+//! | [`cluster_disk`] | a full disk, a damaged state file |
+//! | [`cluster_strangers`] | strangers on the control port |
+//! | [`cluster_scale`] | many daemons on one machine |
 //! | [`hostile_wire`] | bad datagrams from the underlay |
+//! | [`hostile_member`] | members that send as others |
 //! | [`hostile_container`] | bad frames from a container |
 //!
 //! All of it is one binary, so that the laboratory in [`common`] is compiled
@@ -24,7 +31,14 @@
 mod common;
 
 mod attach;
+mod cluster;
+mod cluster_disk;
+mod cluster_faults;
+mod cluster_members;
+mod cluster_scale;
+mod cluster_strangers;
 mod hostile_container;
+mod hostile_member;
 mod hostile_wire;
 mod lifecycle;
 mod peers_kernel;

@@ -75,8 +75,8 @@ fn networks() {
         ("vtep rm red 10.99.0.2", "10.99.0.2"),
         ("detach nosuch", "nosuch"),
         ("endpoint inspect nosuch", "nosuch"),
-        ("endpoint add-remote red --ip 10.1.0.9 --vtep 10.99.0.2", "10.1.0.9"),
-        ("endpoint add-remote red --ip 10.1.0.8 --vtep 10.99.0.1", "10.99.0.1"),
+        ("endpoint add-remote red --ip 10.1.0.8 --vtep 10.99.0.2", "add-remote"),
+        ("endpoint rm box", "rm"),
     ] {
         refuse(&host, line, says);
     }

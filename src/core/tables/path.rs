@@ -74,6 +74,7 @@ mod tests {
     use super::*;
     use crate::core::plan::PortId;
     use crate::core::tables::{NewEndpoint, NewNetwork, Underlay};
+    use crate::wire::vxlan::Vni;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -90,7 +91,8 @@ mod tests {
         for (n, subnets) in [(1, &["10.1.0.0/24"][..]), (2, &["10.2.0.0/24", "fd00::/64"])] {
             let subnets = subnets.iter().map(|s| s.parse().unwrap()).collect();
             let new = NewNetwork { name: format!("n{n}"), subnets, ..NewNetwork::default() };
-            tables.create_network(new, id(n), SystemTime::UNIX_EPOCH, &[]).unwrap();
+            let vni = Vni::new(4095 + u32::from(n)).unwrap();
+            tables.create_network(new, vni, id(n), SystemTime::UNIX_EPOCH, &[]).unwrap();
             add(&mut tables, n, 10 + n, None);
             tables.bind(&id(10 + n), PortId(n.into()));
             add(&mut tables, n, 20 + n, Some("192.0.2.2"));
@@ -106,9 +108,11 @@ mod tests {
             ips: vec![ip(&format!("10.{network}.0.{n}"))],
             mac: None,
             aliases: Vec::new(),
-            holder: vtep.map_or(Holder::Here, |vtep| Holder::Vtep(ip(vtep))),
         };
-        tables.add_endpoint(&id(network), new, id(n), SystemTime::UNIX_EPOCH).unwrap();
+        let made = tables.add_endpoint(&id(network), new, id(n), SystemTime::UNIX_EPOCH).unwrap();
+        if let Some(vtep) = vtep {
+            tables.put_endpoint(Endpoint { holder: Holder::Vtep(ip(vtep)), ..made });
+        }
     }
 
     fn mtus(tables: &Tables) -> [u16; 2] {

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::ipam::{Pool, address, number};
 use crate::core::plan::Target;
 use crate::wire::mac::Mac;
 use crate::wire::vxlan::Vni;
@@ -36,7 +37,8 @@ fn named(name: &str, subnets: &[&str]) -> NewNetwork {
 }
 
 fn create(tables: &mut Tables, n: u8, new: NewNetwork) -> Result<Network, Refusal> {
-    tables.create_network(new, id(n), SystemTime::UNIX_EPOCH, &[net("192.0.2.0/24")])
+    let vni = new.vni.or(Vni::new(4095 + u32::from(n))).unwrap();
+    tables.create_network(new, vni, id(n), SystemTime::UNIX_EPOCH, &[net("192.0.2.0/24")])
 }
 
 fn endpoint(name: &str) -> NewEndpoint {
@@ -46,7 +48,6 @@ fn endpoint(name: &str) -> NewEndpoint {
         ips: Vec::new(),
         mac: None,
         aliases: Vec::new(),
-        holder: Holder::Here,
     }
 }
 
@@ -54,7 +55,13 @@ fn at(name: &str, ips: &[&str]) -> NewEndpoint {
     NewEndpoint { ips: ips.iter().map(|i| ip(i)).collect(), ..endpoint(name) }
 }
 
+/// Without addresses in `new` it gets number `n` of each subnet.
 fn add(tables: &mut Tables, network: u8, n: u8, new: NewEndpoint) -> Result<Endpoint, Refusal> {
+    let mut new = new;
+    if let Some(network) = tables.get_network(&id(network)).filter(|_| new.ips.is_empty()) {
+        let nth = |pool: &Pool| address(number(pool.net.network()) + u128::from(n), pool.net);
+        new.ips = network.pools.iter().map(nth).collect();
+    }
     tables.add_endpoint(&id(network), new, id(n), SystemTime::UNIX_EPOCH)
 }
 
@@ -71,33 +78,58 @@ fn refused<T: std::fmt::Debug>(result: Result<T, Refusal>, part: &str) {
     assert!(message.contains(part), "{message:?} does not say {part:?}");
 }
 
-#[test]
-fn a_network_of_nothing_but_a_name_takes_defaults() {
-    let mut tables = tables();
-    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
-    let network = tables.create_network(named("a", &[]), id(1), now, &[]).unwrap();
-    assert_eq!(network.vni.get(), 4096);
-    assert_eq!(network.pools[0].net, net("10.0.0.0/24"));
-    assert_eq!(network.pools[0].gateway, ip("10.0.0.1"));
-    assert_eq!(network.created, "1970-01-02T00:00:00Z");
-    assert_eq!(tables.mtu(&network), 1450);
-    let second = create(&mut tables, 2, named("b", &[])).unwrap();
-    assert_eq!((second.vni.get(), second.pools[0].net), (4097, net("10.0.1.0/24")));
-    tables.remove_network(&id(1));
-    let third = create(&mut tables, 3, named("c", &[])).unwrap();
-    assert_eq!((third.vni.get(), third.pools[0].net), (4096, net("10.0.0.0/24")));
+/// An endpoint of the host with this VTEP.
+fn remote(network: u8, n: u8, name: &str, ips: &[&str], vtep: &str) -> Endpoint {
+    Endpoint {
+        id: id(n),
+        network: id(network),
+        name: name.into(),
+        mac: Mac::for_ip(ip(ips[0])),
+        addresses: ips.iter().map(|i| ip(i)).collect(),
+        aliases: Vec::new(),
+        created: String::new(),
+        holder: Holder::Vtep(ip(vtep)),
+    }
 }
 
 #[test]
-fn the_default_pool_goes_round_networks_and_routes() {
+fn a_network_of_little_more_than_a_name_takes_defaults() {
     let mut tables = tables();
-    create(&mut tables, 1, named("a", &["10.0.0.0/23"])).unwrap();
-    let routes = [net("10.0.2.128/25"), net("fe80::/64")];
-    let new = tables.create_network(named("b", &[]), id(2), SystemTime::UNIX_EPOCH, &routes);
-    assert_eq!(new.unwrap().pools[0].net, net("10.0.3.0/24"));
-    let all = [net("10.0.0.0/8")];
-    let full = tables.create_network(named("c", &[]), id(3), SystemTime::UNIX_EPOCH, &all);
-    refused(full, "no /24 of the default pool 10.0.0.0/8 is free");
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+    let vni = Vni::new(77).unwrap();
+    let network =
+        tables.create_network(named("a", &["10.0.0.0/24"]), vni, id(1), now, &[]).unwrap();
+    assert_eq!(network.vni, vni);
+    assert_eq!(network.pools[0].gateway, ip("10.0.0.1"));
+    assert_eq!(network.created, "1970-01-02T00:00:00Z");
+    assert_eq!(tables.mtu(&network), 1450);
+    let same = tables.create_network(named("b", &["10.0.1.0/24"]), vni, id(2), now, &[]);
+    refused(same, "VNI 77 is taken by network a");
+}
+
+#[test]
+fn what_other_hosts_tell_is_taken_whole_and_followed() {
+    let mut tables = web();
+    let mut db = create(&mut tables, 2, named("db", &["10.2.0.0/24"])).unwrap();
+    db.name = "database".into();
+    tables.put_network(db.clone());
+    assert_eq!(tables.network("database").unwrap(), &db);
+    let there = remote(1, 11, "r", &["10.1.0.200"], "192.0.2.2");
+    assert!(tables.put_endpoint(there.clone()));
+    assert!(!tables.put_endpoint(there.clone()), "known already");
+    refused(add(&mut tables, 1, 12, at("a", &["10.1.0.200"])), "taken by endpoint r");
+    let moved = Endpoint { holder: Holder::Vtep(ip("192.0.2.3")), ..there };
+    add(&mut tables, 1, 13, endpoint("a")).unwrap();
+    tables.bind(&id(13), PortId(0));
+    let vtep = |tables: &mut Tables| {
+        let plan = tables.plan();
+        plan.network(Vni::new(4096).unwrap()).unwrap().lookup(moved.mac)
+    };
+    assert_eq!(vtep(&mut tables), Some(Target::Vtep(ip("192.0.2.2"))));
+    assert!(tables.put_endpoint(moved.clone()), "on another host now");
+    assert_eq!(vtep(&mut tables), Some(Target::Vtep(ip("192.0.2.3"))));
+    assert!(tables.remove_endpoint(&id(11)));
+    assert_eq!(vtep(&mut tables), None);
 }
 
 #[test]
@@ -185,37 +217,24 @@ fn options_are_known_or_refused() {
 #[test]
 fn an_ipv6_underlay_takes_twenty_bytes_more() {
     let mut tables = Tables::new(7, Underlay { vtep: ip("2001:db8::1"), mtu: 1500 });
-    let network = create(&mut tables, 1, named("a", &[])).unwrap();
+    let network = create(&mut tables, 1, named("a", &["10.1.0.0/24"])).unwrap();
     assert_eq!(tables.mtu(&network), 1430);
     let mut narrow = Tables::new(7, Underlay { vtep: ip("2001:db8::1"), mtu: 1300 });
     refused(create(&mut narrow, 1, named("a", &["fd00::/64"])), "leaves 1230 bytes");
 }
 
 #[test]
-fn endpoints_get_one_address_of_each_family_and_dockers_mac() {
+fn endpoints_get_dockers_mac_and_the_prefixes_of_their_subnets() {
     let mut tables = web();
-    let first = add(&mut tables, 1, 10, endpoint("a")).unwrap();
-    assert_eq!(first.addresses, [ip("10.1.0.2"), ip("fd00::2")]);
+    let first = add(&mut tables, 1, 10, at("a", &["fd00::2", "10.1.0.2"])).unwrap();
+    assert_eq!(first.addresses, [ip("10.1.0.2"), ip("fd00::2")], "IPv4 first");
     assert_eq!(first.mac.to_string(), "02:42:0a:01:00:02");
-    let second = add(&mut tables, 1, 11, at("b", &["fd00::7"])).unwrap();
-    assert_eq!(second.addresses, [ip("10.1.0.3"), ip("fd00::7")]);
     let network = tables.network("web").unwrap();
-    assert_eq!(second.prefixes(network), [net("10.1.0.3/24"), net("fd00::7/64")]);
-    assert_eq!(second.gateways(network), [ip("10.1.0.1"), ip("fd00::1")]);
+    assert_eq!(first.prefixes(network), [net("10.1.0.2/24"), net("fd00::2/64")]);
+    assert_eq!(first.gateways(network), [ip("10.1.0.1"), ip("fd00::1")]);
     tables.remove_endpoint(&id(10));
-    assert_eq!(add(&mut tables, 1, 12, endpoint("c")).unwrap().addresses[0], ip("10.1.0.2"));
-}
-
-#[test]
-fn a_full_subnet_gives_way_to_the_next_of_its_family() {
-    let mut tables = tables();
-    create(&mut tables, 1, named("a", &["10.2.0.0/30", "10.3.0.0/30"])).unwrap();
-    let taken: Vec<IpAddr> = (10..12)
-        .map(|n| add(&mut tables, 1, n, endpoint(&n.to_string())).unwrap().addresses[0])
-        .collect();
-    assert_eq!(taken, [ip("10.2.0.2"), ip("10.3.0.2")]);
-    refused(add(&mut tables, 1, 12, endpoint("x")), "1 are held by endpoints");
-    assert_eq!(tables.endpoints().count(), 2);
+    let again = add(&mut tables, 1, 12, at("c", &["10.1.0.2"])).unwrap();
+    assert_eq!(again.addresses, [ip("10.1.0.2")]);
 }
 
 #[test]
@@ -223,8 +242,6 @@ fn bad_endpoints_are_refused_and_leave_nothing() {
     let mut tables = web();
     add(&mut tables, 1, 10, at("a", &["10.1.0.9"])).unwrap();
     let with_mac = |mac: &str| NewEndpoint { mac: Some(mac.parse().unwrap()), ..endpoint("b") };
-    let remote =
-        |vtep: &str, ips: &[&str]| NewEndpoint { holder: Holder::Vtep(ip(vtep)), ..at("b", ips) };
     for (new, part) in [
         (endpoint("a"), "endpoint a exists already on network web"),
         (endpoint("b/c"), "cannot be the name of an endpoint"),
@@ -239,10 +256,6 @@ fn bad_endpoints_are_refused_and_leave_nothing() {
         (with_mac("00:00:00:00:00:00"), "all zero"),
         (with_mac("02:42:0a:01:00:09"), "taken by endpoint a"),
         (with_mac("02:42:0a:01:00:01"), "taken by the router"),
-        (remote("192.0.2.1", &["10.1.0.3"]), "this host's own VTEP"),
-        (remote("2001:db8::1", &["10.1.0.3"]), "not of the same family"),
-        (remote("224.0.0.1", &["10.1.0.3"]), "no address of a single host"),
-        (remote("192.0.2.2", &[]), "at least one address"),
     ] {
         refused(add(&mut tables, 1, 11, new), part);
     }
@@ -264,16 +277,16 @@ fn a_derived_mac_that_is_taken_gives_way_to_one_of_the_id() {
     let mut tables = web();
     let mac: Mac = "02:42:0a:01:00:03".parse().unwrap();
     add(&mut tables, 1, 10, NewEndpoint { mac: Some(mac), ..endpoint("a") }).unwrap();
-    let second = add(&mut tables, 1, 0xab, endpoint("b")).unwrap();
+    let second = add(&mut tables, 1, 0xab, at("b", &["10.1.0.3"])).unwrap();
     assert_eq!(second.mac.to_string(), "02:42:ab:00:00:00");
 }
 
 #[test]
 fn references_are_names_then_ids_then_prefixes() {
     let mut tables = web();
-    create(&mut tables, 2, named("02", &[])).unwrap();
-    create(&mut tables, 0x10, named("db", &[])).unwrap();
-    create(&mut tables, 0x11, named("mq", &[])).unwrap();
+    create(&mut tables, 2, named("02", &["10.2.0.0/24"])).unwrap();
+    create(&mut tables, 0x10, named("db", &["10.3.0.0/24"])).unwrap();
+    create(&mut tables, 0x11, named("mq", &["10.4.0.0/24"])).unwrap();
     assert_eq!(tables.network("web").unwrap().id, id(1));
     assert_eq!(tables.network("02").unwrap().id, id(2), "the name wins");
     assert_eq!(tables.network("01").unwrap().id, id(1));
@@ -300,10 +313,10 @@ fn a_network_in_use_names_its_endpoints() {
 #[test]
 fn the_plan_has_bound_endpoints_and_rebuilds_only_what_changed() {
     let mut tables = web();
-    create(&mut tables, 2, named("db", &[])).unwrap();
+    create(&mut tables, 2, named("db", &["10.2.0.0/24"])).unwrap();
     let here = add(&mut tables, 1, 10, endpoint("a")).unwrap();
-    let there = NewEndpoint { holder: Holder::Vtep(ip("192.0.2.2")), ..at("r", &["10.1.0.200"]) };
-    let there = add(&mut tables, 1, 11, there).unwrap();
+    let there = remote(1, 11, "r", &["10.1.0.200"], "192.0.2.2");
+    tables.put_endpoint(there.clone());
     tables.add_foreign(&id(1), ip("192.0.2.3")).unwrap();
     add(&mut tables, 2, 12, endpoint("b")).unwrap();
     let (web, db) = (Vni::new(4096).unwrap(), Vni::new(4097).unwrap());
@@ -362,9 +375,9 @@ proptest! {
     ) {
         let mut tables = tables();
         create(&mut tables, 1, named("a", &["10.2.0.0/28", "fd00::/124"])).unwrap();
-        for (n, (host, choose)) in asked.into_iter().enumerate() {
-            let chosen = format!("10.2.0.{host}");
-            let ips: &[&str] = if choose { &[&chosen] } else { &[] };
+        for (n, (host, both)) in asked.into_iter().enumerate() {
+            let (four, six) = (format!("10.2.0.{host}"), format!("fd00::{host:x}"));
+            let ips: &[&str] = if both { &[&four, &six] } else { &[&six] };
             // Refusals are part of the game.
             let _ = add(&mut tables, 1, 100 + n as u8, at(&format!("c{n}"), ips));
         }

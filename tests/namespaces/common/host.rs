@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vxmesh::api::{Endpoint, Network, Status};
+use vxmesh::api::{Endpoint, Holder, Network, Node, Status};
 
 use super::http::{self, Answer};
 use super::netns::{Netns, Output};
@@ -36,29 +36,42 @@ impl Drop for Daemon {
 pub(crate) struct Host {
     daemon: Daemon,
     pub(crate) ns: Netns,
+    /// What the next start of the daemon advertises.
     pub(crate) vtep: IpAddr,
     arguments: Vec<String>,
+    data_dir: PathBuf,
     dir: TempDir,
 }
 
 impl Host {
     /// Starts a daemon in `ns`, which has `vtep` already, and waits until it answers.
     pub(crate) fn start(ns: Netns, vtep: impl Into<IpAddr>, arguments: &[&str]) -> Host {
+        Host::start_on(ns, vtep.into(), arguments, None)
+    }
+
+    /// As [`Host::start`], with the state in a directory that is there already.
+    pub(crate) fn start_on(
+        ns: Netns,
+        vtep: IpAddr,
+        arguments: &[&str],
+        data_dir: Option<&Path>,
+    ) -> Host {
         let dir = tempfile::Builder::new().prefix("vxmesh-test-").tempdir().unwrap();
-        let vtep = vtep.into();
+        let data_dir = data_dir.map_or_else(|| dir.path().join("data"), Path::to_owned);
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        let daemon = spawn(&ns, dir.path(), vtep, &arguments);
-        let mut host = Host { daemon, ns, vtep, arguments, dir };
+        let daemon = spawn(&ns, dir.path(), &data_dir, vtep, &arguments);
+        let mut host = Host { daemon, ns, vtep, arguments, data_dir, dir };
         host.wait_ready();
         host
     }
 
-    fn wait_ready(&mut self) {
+    /// Waits until the daemon answers that was started last.
+    pub(crate) fn wait_ready(&mut self) {
         let ready = holds_within(SOON, || self.vx(&["status"]).ok() || self.has_ended());
         assert!(ready && !self.has_ended(), "the daemon does not answer:\n{}", self.log());
     }
 
-    fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.daemon.0.try_wait().unwrap().is_some()
     }
 
@@ -68,7 +81,7 @@ impl Host {
     }
 
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data_dir.clone()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -100,17 +113,35 @@ impl Host {
 
     /// Starts the daemon again on the same data, without waiting for it.
     pub(crate) fn start_again(&mut self) {
-        self.daemon = spawn(&self.ns, self.dir.path(), self.vtep, &self.arguments);
+        self.daemon = spawn(&self.ns, self.dir.path(), &self.data_dir, self.vtep, &self.arguments);
+    }
+
+    /// As [`Host::start_again`], and waits until it answers.
+    pub(crate) fn restart(&mut self) {
+        self.start_again();
+        self.wait_ready();
+    }
+
+    /// The command line, yet to be run.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(VXMESH);
+        command.arg("--socket").arg(self.socket()).args(arguments);
+        command
     }
 
     /// The command line, whatever it answers.
     pub(crate) fn vx(&self, arguments: &[&str]) -> Output {
-        Output::of(Command::new(VXMESH).arg("--socket").arg(self.socket()).args(arguments))
+        Output::of(&mut self.command(arguments))
+    }
+
+    /// As [`Host::vx`]; words are split at blanks.
+    pub(crate) fn try_line(&self, line: &str) -> Output {
+        self.vx(&line.split_whitespace().collect::<Vec<_>>())
     }
 
     /// The command line, which must succeed; words are split at blanks.
     pub(crate) fn ok(&self, line: &str) -> String {
-        let output = self.vx(&line.split_whitespace().collect::<Vec<_>>());
+        let output = self.try_line(line);
         assert!(output.ok(), "vxmesh {line}: {}\n{}", output.err, self.log());
         output.out
     }
@@ -166,14 +197,23 @@ impl Host {
         serde_json::from_value(self.get(&format!("/v1/endpoints/{name}"))).unwrap()
     }
 
-    /// Tells this host of an endpoint that `vtep` holds.
-    pub(crate) fn learn(&self, endpoint: &Endpoint, vtep: IpAddr) {
-        let ips: String =
-            endpoint.addresses.iter().map(|a| format!(" --ip {}", a.addr())).collect();
-        let Endpoint { network, name, mac, .. } = endpoint;
-        self.ok(&format!(
-            "endpoint add-remote {network}{ips} --vtep {vtep} --name {name} --mac {mac}"
-        ));
+    /// Whether this host shows an endpoint as another's.
+    pub(crate) fn knows(&self, endpoint: &Endpoint) -> bool {
+        let remote = |e: &Endpoint| matches!(e.holder, Holder::Remote { .. });
+        self.endpoints().iter().any(|e| e.id == endpoint.id && remote(e))
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<Node> {
+        serde_json::from_value(self.get("/v1/nodes")).unwrap()
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.ok("cluster token -q").trim().to_owned()
+    }
+
+    /// Joins the cluster that `member` belongs to.
+    pub(crate) fn join(&self, member: &Host) {
+        self.ok(&format!("cluster join --token {} {}", member.token(), member.vtep));
     }
 
     /// Attaches through the API, for tests that must not wait for a process.
@@ -202,9 +242,9 @@ fn daemon_command(data: &Path, socket: &Path, vtep: IpAddr, arguments: &[String]
     command
 }
 
-fn spawn(ns: &Netns, dir: &Path, vtep: IpAddr, arguments: &[String]) -> Daemon {
+fn spawn(ns: &Netns, dir: &Path, data: &Path, vtep: IpAddr, arguments: &[String]) -> Daemon {
     let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
-    let mut command = daemon_command(&dir.join("data"), &dir.join("vxmesh.sock"), vtep, arguments);
+    let mut command = daemon_command(data, &dir.join("vxmesh.sock"), vtep, arguments);
     command.args(["--name", ns.name()]);
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     Daemon(ns.enter(move || command.spawn().unwrap()))

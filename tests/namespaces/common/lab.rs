@@ -1,11 +1,12 @@
-//! Ready-made laboratories: two ends of a cable, two hosts, a network on both.
+//! Ready-made laboratories: two ends of a cable, one host, a cluster of two.
 
 use std::net::IpAddr;
 
-use vxmesh::api::Endpoint;
+use vxmesh::api::{Endpoint, NodeState};
 
 use super::host::Host;
 use super::netns::{Netns, cable};
+use super::{LONG, holds_within, wait_until};
 
 /// The underlay's interface in every namespace that has one.
 pub(crate) const UNDERLAY: &str = "u0";
@@ -56,7 +57,7 @@ pub(crate) fn one_host() -> Host {
     Host::start(ns, Family::V4.vtep(1), &[])
 }
 
-/// Two hosts.
+/// Two hosts of one cluster.
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) a: Host,
@@ -64,34 +65,69 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Two hosts whose daemons have these further arguments.
+    /// Two hosts whose daemons have these further arguments; the second joins the first.
     pub(crate) fn start(family: Family, a_arguments: &[&str], b_arguments: &[&str]) -> Pair {
         let (a, b) = underlay(family);
         let a = Host::start(a, family.vtep(1), a_arguments);
         let b = Host::start(b, family.vtep(2), b_arguments);
+        b.join(&a);
+        wait_members(&[&a, &b]);
         Pair { a, b }
     }
 
-    /// Creates a network on both.
+    /// Creates a network on the first, and waits until the second has it.
     pub(crate) fn create(&self, name: &str, vni: u32, more: &str) {
-        for host in [&self.a, &self.b] {
-            host.ok(&format!("network create {name} --vni {vni} {more}"));
-        }
+        self.a.ok(&format!("network create {name} --vni {vni} {more}"));
+        wait_network(name, &[&self.b]);
     }
 
-    /// A container on the first host, of which the second is told.
+    /// A container on the first host, of which the second knows.
     pub(crate) fn on_a(&self, network: &str, container: &Netns, more: &str) -> Endpoint {
-        let endpoint = self.a.attach(network, container, more);
-        self.b.learn(&endpoint, self.a.vtep);
-        endpoint
+        attach_known(&self.a, network, container, more, &[&self.b])
     }
 
-    /// A container on the second host, of which the first is told.
+    /// A container on the second host, of which the first knows.
     pub(crate) fn on_b(&self, network: &str, container: &Netns, more: &str) -> Endpoint {
-        let endpoint = self.b.attach(network, container, more);
-        self.a.learn(&endpoint, self.b.vtep);
-        endpoint
+        attach_known(&self.b, network, container, more, &[&self.a])
     }
+}
+
+/// Waits until each of these hosts says that the cluster is just them, all up.
+pub(crate) fn wait_members(hosts: &[&Host]) {
+    let count = hosts.len();
+    for host in hosts {
+        let all_up = holds_within(LONG, || {
+            let nodes = host.nodes();
+            nodes.len() == count && nodes.iter().all(|n| n.state == NodeState::Up)
+        });
+        assert!(all_up, "{} does not see {count} nodes up: {:?}", host.ns.name(), host.nodes());
+    }
+}
+
+/// Waits until each of these hosts has a network of this name.
+pub(crate) fn wait_network(name: &str, hosts: &[&Host]) {
+    for host in hosts {
+        wait_until(&format!("{} has network {name}", host.ns.name()), || {
+            host.networks().iter().any(|n| n.name == name)
+        });
+    }
+}
+
+/// Attaches a container, and waits until the others know of it.
+pub(crate) fn attach_known(
+    host: &Host,
+    network: &str,
+    container: &Netns,
+    more: &str,
+    others: &[&Host],
+) -> Endpoint {
+    let endpoint = host.attach(network, container, more);
+    for other in others {
+        wait_until(&format!("{} knows {}", other.ns.name(), endpoint.name), || {
+            other.knows(&endpoint)
+        });
+    }
+    endpoint
 }
 
 /// A Linux `vxlan` device in the namespace `at`, whose far end is `remote`,

@@ -5,6 +5,8 @@
 //! also while a failed test unwinds.
 
 pub(crate) mod capture;
+pub(crate) mod cluster;
+pub(crate) mod fabric;
 pub(crate) mod frames;
 pub(crate) mod host;
 pub(crate) mod http;
@@ -21,6 +23,9 @@ use std::time::{Duration, Instant};
 /// Long enough for anything that should happen at once, on a machine that is
 /// busy with something else.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Long enough for what takes probes, suspicions and repairs.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` holds, and panics with `what` if it never does.
 pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {

@@ -1,3 +1,7 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::core::ipam::default_gateway;
 
@@ -54,26 +58,65 @@ fn why<T: std::fmt::Debug>(found: Found<T>) -> String {
     }
 }
 
-#[test]
-fn one_host_alone_chooses_what_the_pool_alone_would() {
-    for (subnet, range) in [
-        ("10.0.0.0/29", None),
-        ("10.0.0.0/24", Some("10.0.0.248/29")),
-        ("255.255.255.248/29", None),
-        ("fd00::/125", None),
-        ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126", None),
-    ] {
-        let pool = pool(subnet, range);
-        let mut cluster = Cluster::new(&[nets(subnet)], &[], &[]);
-        let mut taken = std::collections::BTreeSet::new();
-        while let Ok(ip) = pool.lowest_free(&taken) {
-            cluster.used = used_of_pool(&pool, taken.iter().copied());
-            assert_eq!(cluster.view().address(&pool), Found::Here(ip));
-            taken.insert(ip);
+/// Takes addresses until there are none: these, and why there are no more.
+fn drain(pool: &Pool, taken: &[IpAddr]) -> (Vec<IpAddr>, String) {
+    let mut cluster = Cluster::new(&[pool.net.into()], &[], &[]);
+    let mut order = Vec::new();
+    loop {
+        let held = taken.iter().chain(&order).copied();
+        cluster.used = used_of_pool(pool, held);
+        match cluster.view().address(pool) {
+            Found::Here(ip) => {
+                assert!(!order.contains(&ip) && !taken.contains(&ip), "{ip} was given twice");
+                order.push(ip);
+            }
+            other => return (order, why(other)),
         }
-        cluster.used = used_of_pool(&pool, taken);
-        let why = why(cluster.view().address(&pool));
-        assert!(why.contains(&pool.part().to_string()) && why.contains("detach"), "{why}");
+    }
+}
+
+#[test]
+fn a_small_subnet_is_used_to_the_last_address() {
+    let (order, full) = drain(&pool("10.0.0.0/29", None), &[]);
+    let expected: Vec<IpAddr> = (2..=6).map(|n| IpAddr::from([10, 0, 0, n])).collect();
+    assert_eq!(order, expected);
+    assert!(full.contains("10.0.0.0/29") && full.contains("detach"), "{full}");
+}
+
+#[test]
+fn the_range_limits_and_keeps_the_subnets_reserved_addresses() {
+    let (order, full) = drain(&pool("10.0.0.0/24", Some("10.0.0.252/30")), &[]);
+    assert_eq!(order.len(), 3, "252, 253, 254, but not the broadcast address");
+    assert!(full.contains("10.0.0.252/30"), "{full}");
+}
+
+#[test]
+fn the_end_of_the_address_space_does_not_overflow() {
+    let p = pool("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126", None);
+    assert_eq!(drain(&p, &[]).0.len(), 2, "IPv6 has no broadcast address");
+    assert_eq!(drain(&pool("255.255.255.252/30", None), &[]).0.len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn never_twice_never_reserved_and_always_the_lowest(
+        bits in any::<u128>(), v6: bool, small in 0u8..6, gateway in any::<u8>(),
+        taken in proptest::collection::btree_set(any::<u8>(), 0..40),
+    ) {
+        let net: IpNet = if v6 {
+            IpNet::new(Ipv6Addr::from_bits(bits).into(), 128 - 2 - small).unwrap()
+        } else {
+            IpNet::new(Ipv4Addr::from_bits(bits as u32).into(), 32 - 2 - small).unwrap()
+        }.trunc();
+        let (first, size) = (ipam::number(net.network()), 1u128 << (2 + small));
+        let nth = |n: u8| ipam::address(first + u128::from(n) % size, net);
+        let pool = Pool { net, gateway: nth(gateway), range: None };
+        let taken: Vec<IpAddr> = taken.into_iter().map(nth).collect();
+        let expected: Vec<IpAddr> = (0..size)
+            .map(|n| ipam::address(first + n, net))
+            .filter(|ip| pool.reserved(*ip).is_none() && !taken.contains(ip))
+            .collect();
+        prop_assert_eq!(drain(&pool, &taken).0, expected);
     }
 }
 
