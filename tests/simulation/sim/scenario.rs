@@ -1,0 +1,165 @@
+//! A whole run of one seed: hosts join in a storm, work goes on while things go
+//! wrong, everything is healed, and then all must be as one again.
+
+use std::time::Duration;
+
+use vxmesh::core::cluster::machine::Settings;
+
+use super::network::Dice;
+use super::world::{What, World};
+
+/// What a run was, for those who compare runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// A hash of everything that was sent, when and by whom.
+    pub(crate) trace: u64,
+    /// How long the tables took to become equal, after each time of healing.
+    pub(crate) equal: Vec<Duration>,
+    /// Networks and endpoints that were made, and commands that were refused.
+    pub(crate) done: u64,
+    pub(crate) refused: u64,
+    /// Shares that hosts asked of each other.
+    pub(crate) shares: u64,
+}
+
+/// How large a run is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) hosts: usize,
+    /// How long things go wrong, each time.
+    pub(crate) trouble: Duration,
+    pub(crate) rounds: usize,
+}
+
+impl Size {
+    /// Small clusters, of a size that the seed chooses.
+    pub(crate) fn small(seed: u64) -> Size {
+        let hosts = 3 + Dice::new(!seed).below(5);
+        Size { hosts, trouble: Duration::from_secs(20), rounds: 2 }
+    }
+
+    /// How soon tables must be equal after everything has been healed.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(if self.hosts <= 7 { 10 } else { 30 })
+    }
+}
+
+/// Runs a seed. Fails with what went wrong.
+pub(crate) fn run(seed: u64, size: Size) -> Result<Outcome, String> {
+    let mut world = World::new(size.hosts, seed, Settings::default());
+    storm(&mut world)?;
+    let mut equal = Vec::new();
+    for _ in 0..size.rounds {
+        trouble(&mut world, size.trouble)?;
+        equal.push(recover(&mut world, size)?);
+    }
+    rest(&mut world)?;
+    Ok(Outcome {
+        trace: world.trace(),
+        equal,
+        done: world.jobs.done,
+        refused: world.jobs.refused,
+        shares: world.jobs.shares,
+    })
+}
+
+/// All join at once, by whomever.
+fn storm(world: &mut World) -> Result<(), String> {
+    for host in 1..world.hosts.len() {
+        let delay = world.dice.millis(0, 300);
+        world.after(host, delay, What::Join);
+    }
+    let all = |w: &World| w.hosts.iter().all(|h| h.joined) && w.agree() && w.see_each_other();
+    world
+        .until(Duration::from_millis(100), Duration::from_secs(60), all)
+        .map(|_| ())
+        .ok_or_else(|| format!("not all have joined and met after a minute: {}", state(world)))
+}
+
+fn trouble(world: &mut World, time: Duration) -> Result<(), String> {
+    let end = world.now + time;
+    world.draw_weather();
+    let fragile = world.dice.below(300) as u32;
+    // Work for everybody, and the more the merrier.
+    let busy = 50 + 250 / world.hosts.len() as u64;
+    while world.now < end {
+        let pause = world.dice.millis(10, busy);
+        world.run(pause);
+        if world.dice.chance(fragile) {
+            world.fail_at_random();
+        } else {
+            world.work_at_random();
+        }
+        check(world)?;
+    }
+    Ok(())
+}
+
+fn check(world: &World) -> Result<(), String> {
+    match world.truth.violations.first() {
+        Some(first) => Err(first.clone()),
+        None => Ok(()),
+    }
+}
+
+/// Everything is healed. All tables must be equal soon, and all must see each
+/// other.
+fn recover(world: &mut World, size: Size) -> Result<Duration, String> {
+    world.heal();
+    let step = Duration::from_millis(100);
+    let quiet = |w: &World| w.hosts.iter().all(|h| h.joined) && w.jobs.is_idle();
+    let limit = Duration::from_secs(90);
+    let healed = world.now;
+    if world.until(step, limit, quiet).is_none() {
+        check(world)?;
+        return Err(format!("commands do not end, or hosts cannot join: {}", state(world)));
+    }
+    // What was begun may go on for a little: tables are compared from here on
+    // where that took long.
+    let late = world.now - healed > Duration::from_millis(200);
+    let equal = world.until(step, size.patience(), World::agree);
+    check(world)?;
+    let Some(equal) = equal else {
+        return Err(format!("tables differ after {:?}: {}", size.patience(), state(world)));
+    };
+    if world.until(step, size.patience(), World::see_each_other).is_none() {
+        return Err(format!("not all see each other: {}", state(world)));
+    }
+    let total = if late { equal } else { world.now.min(healed + equal) - healed };
+    Ok(total)
+}
+
+/// Nothing happens any more: nothing may be left over.
+fn rest(world: &mut World) -> Result<(), String> {
+    world.run(Duration::from_secs(20));
+    if !world.agree() {
+        return Err(format!("tables differ after a rest: {}", state(world)));
+    }
+    let hosts: Vec<usize> = world.members().map(|(i, _)| i).collect();
+    for host in hosts {
+        if let Some(machine) = &world.hosts[host].machine {
+            world.truth.check_deleted(host, machine);
+        }
+    }
+    check(world)
+}
+
+/// For the message of a failed run.
+fn state(world: &World) -> String {
+    let hosts = world.hosts.iter().enumerate().map(|(i, h)| match &h.machine {
+        None => format!("{i}: down"),
+        Some(m) => format!(
+            "{i}: {:?} {} entries={} members={} up={} health={} key={} calls={}",
+            m.me(),
+            if h.joined { "joined" } else { "alone" },
+            m.replica().entries().count(),
+            m.replica().members().count(),
+            m.up().len(),
+            m.health(),
+            m.key_number(),
+            h.calls,
+        ),
+    });
+    let hosts: Vec<String> = hosts.collect();
+    format!("at {:?}\n  {}", world.now, hosts.join("\n  "))
+}

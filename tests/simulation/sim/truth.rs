@@ -1,0 +1,185 @@
+//! What is true of the whole cluster, whatever single hosts believe: what was
+//! handed out, who owns what, what is deleted. Everything that must never
+//! happen is noticed here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use vxmesh::core::cluster::entry::{Body, Entry, Key, Member, NodeId, Space};
+use vxmesh::core::cluster::holding::Ranges;
+use vxmesh::core::cluster::machine::Machine;
+use vxmesh::core::ipam;
+
+type Id = [u8; 32];
+
+/// A network that was created and not deleted.
+struct Net {
+    vni: u32,
+    subnet: IpNet,
+    creator: NodeId,
+}
+
+#[derive(Default)]
+pub(crate) struct Truth {
+    /// Nodes that were removed for good: what they have counts for nothing.
+    pub(crate) removed: BTreeSet<NodeId>,
+    /// What each member owns by its own word.
+    owned: BTreeMap<Space, BTreeMap<NodeId, Ranges>>,
+    networks: BTreeMap<Id, Net>,
+    /// Who uses an address of a network, and as which endpoint.
+    endpoints: BTreeMap<(Id, IpAddr), (NodeId, Id)>,
+    /// What was deleted, and the hosts that have seen it so.
+    deleted: BTreeMap<Key, BTreeSet<usize>>,
+    /// What must not happen and has.
+    pub(crate) violations: Vec<String>,
+}
+
+impl Truth {
+    pub(crate) fn violated(&mut self, what: String) {
+        if self.violations.len() < 8 {
+            self.violations.push(what);
+        }
+    }
+
+    /// Follows changes in the tables of a member.
+    pub(crate) fn changed(&mut self, host: usize, machine: &Machine, keys: &BTreeSet<Key>) {
+        let me = machine.me();
+        for key in keys {
+            let body = machine.replica().get(key);
+            match key {
+                Key::Holding(node, space) if *node == me => {
+                    let ranges = match body {
+                        Some(Body::Holding(holding)) => holding.ranges.clone(),
+                        _ => Ranges::default(),
+                    };
+                    self.own(me, *space, ranges);
+                }
+                Key::Network(_) | Key::Endpoint(..) => self.seen(host, key, body.is_some()),
+                _ => {}
+            }
+        }
+    }
+
+    fn own(&mut self, me: NodeId, space: Space, ranges: Ranges) {
+        if self.removed.contains(&me) {
+            return;
+        }
+        let owners = self.owned.entry(space).or_default();
+        let mut doubled = Vec::new();
+        for (other, theirs) in owners.iter().filter(|(other, _)| **other != me) {
+            let both = theirs.intersect(&ranges);
+            if let Some(first) = both.lowest() {
+                let count = both.count();
+                doubled.push(format!(
+                    "{count} of {space:?} from {first} are owned by {me:?} and {other:?}"
+                ));
+            }
+        }
+        if ranges.is_empty() {
+            owners.remove(&me);
+        } else {
+            owners.insert(me, ranges);
+        }
+        doubled.into_iter().for_each(|what| self.violated(what));
+    }
+
+    fn seen(&mut self, host: usize, key: &Key, live: bool) {
+        let Some(seen) = self.deleted.get_mut(key) else { return };
+        if !live {
+            seen.insert(host);
+        } else if seen.contains(&host) {
+            self.violated(format!("host {host} has seen {key:?} deleted, and sees it again"));
+        }
+    }
+
+    /// A member has started from its disk.
+    pub(crate) fn restarted(&mut self, host: usize, machine: &Machine) {
+        self.deleted.values_mut().for_each(|seen| {
+            seen.remove(&host);
+        });
+        let me = machine.me();
+        if self.removed.contains(&me) {
+            return;
+        }
+        let spaces: Vec<Space> = self.owned.keys().copied().collect();
+        for space in spaces {
+            let holding = machine.holdings(space).find(|(id, _)| *id == me);
+            let ranges = holding.map(|(_, h)| h.ranges.clone()).unwrap_or_default();
+            self.own(me, space, ranges);
+        }
+        self.endpoints.retain(|_, (node, _)| *node != me);
+        let own: Vec<(Id, Id, Vec<IpAddr>)> = machine
+            .endpoints()
+            .filter(|(node, ..)| *node == me)
+            .map(|(_, network, id, body)| (network, id, body.addresses.clone()))
+            .collect();
+        for (network, id, addresses) in own {
+            addresses.iter().for_each(|ip| self.attach(me, network, id, *ip));
+        }
+    }
+
+    /// Something is on a disk.
+    pub(crate) fn stored(&mut self, entry: &Entry) {
+        let removed = matches!(entry.body, Some(Body::Member(Member::Removed { .. })));
+        if let (Key::Member(id), true) = (&entry.key, removed)
+            && self.removed.insert(*id)
+        {
+            self.owned.values_mut().for_each(|owners| {
+                owners.remove(id);
+            });
+            self.endpoints.retain(|_, (node, _)| node != id);
+        }
+    }
+
+    /// Networks of removed nodes that nobody who stays has heard of are no more.
+    pub(crate) fn void_networks(&mut self, known: &BTreeSet<Id>) {
+        let removed = &self.removed;
+        self.networks.retain(|id, net| !removed.contains(&net.creator) || known.contains(id));
+    }
+
+    pub(crate) fn create(&mut self, creator: NodeId, id: Id, vni: u32, subnet: IpNet) {
+        if self.removed.contains(&creator) {
+            return;
+        }
+        let clash = |net: &&Net| net.vni == vni || ipam::overlap(net.subnet, subnet);
+        if let Some(other) = self.networks.values().find(clash) {
+            let what = format!(
+                "{creator:?} creates a network of VNI {vni} and {subnet}, {:?} has one of VNI {} and {}",
+                other.creator, other.vni, other.subnet
+            );
+            self.violated(what);
+        }
+        self.networks.insert(id, Net { vni, subnet, creator });
+    }
+
+    pub(crate) fn delete_network(&mut self, host: usize, id: Id) {
+        self.networks.remove(&id);
+        self.deleted.entry(Key::Network(id)).or_default().insert(host);
+    }
+
+    pub(crate) fn attach(&mut self, node: NodeId, network: Id, id: Id, ip: IpAddr) {
+        if self.removed.contains(&node) {
+            return;
+        }
+        let before = self.endpoints.insert((network, ip), (node, id));
+        if let Some((other, _)) = before.filter(|(_, other)| *other != id) {
+            self.violated(format!("{ip} is used by endpoints of {node:?} and {other:?}"));
+        }
+    }
+
+    pub(crate) fn detach(&mut self, host: usize, node: NodeId, network: Id, id: Id) {
+        self.endpoints.retain(|(n, _), (_, e)| *n != network || *e != id);
+        self.deleted.entry(Key::Endpoint(node, network, id)).or_default().insert(host);
+    }
+
+    /// Whether a member shows what is deleted everywhere.
+    pub(crate) fn check_deleted(&mut self, host: usize, machine: &Machine) {
+        let back: Vec<Key> =
+            self.deleted.keys().filter(|k| machine.replica().get(k).is_some()).copied().collect();
+        for key in back {
+            self.violated(format!("{key:?} was deleted, and host {host} has it"));
+        }
+    }
+
+}
