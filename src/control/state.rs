@@ -61,6 +61,7 @@ pub(super) struct State {
 
 impl Control {
     /// Takes the parts together and the stored records into the tables.
+    #[expect(clippy::too_many_arguments, reason = "the daemon's parts, each made by itself")]
     pub(super) fn new(
         options: Options,
         underlay: Underlay,

@@ -79,8 +79,7 @@ impl World {
         let life = self.hosts[from].life;
         let exchange = self.hosts[from].identity().exchange_public();
         let target = self.at(at).filter(|to| self.open(from, *to));
-        let way: Option<Duration> =
-            (0..LEGS).map(|_| self.network.segment(&mut self.dice)).sum();
+        let way: Option<Duration> = (0..LEGS).map(|_| self.network.segment(&mut self.dice)).sum();
         match (target, way) {
             (Some(to), Some(delay)) => {
                 let ask = Ask { from, life, exchange, expected, caller, request };

@@ -181,5 +181,4 @@ impl Truth {
             self.violated(format!("{key:?} was deleted, and host {host} has it"));
         }
     }
-
 }

@@ -156,6 +156,7 @@ pub struct Machine {
     opener: Opener,
     rng: ChaCha8Rng,
     started: Now,
+    last_gossip: Now,
     next_gossip: Now,
     next_sync: Now,
     calls: BTreeMap<CallId, Call>,
@@ -220,6 +221,7 @@ impl Machine {
             sealer: Sealer::new(me, session),
             opener: Opener::default(),
             started: now,
+            last_gossip: now,
             next_gossip: now,
             next_sync: now + settings.sync_interval,
             settings,
@@ -342,6 +344,7 @@ impl Machine {
         self.drain_membership(now);
         if now >= self.next_gossip {
             self.gossip();
+            self.last_gossip = now;
             self.next_gossip = now + self.settings.gossip_interval;
         }
         if now >= self.next_sync {
@@ -377,21 +380,22 @@ impl Machine {
         if self.mute {
             return;
         }
-        let hosts: Vec<SocketAddr> = self.membership.up().map(|p| p.control).collect();
+        let hosts = self.membership.up().count();
         let budget = self.settings.datagram;
+        let targets = self.random_up(self.settings.fan_out);
         let oversize = self.replica.take_oversize(budget);
         if !oversize.is_empty() {
-            for to in self.random_up(self.settings.fan_out) {
+            for to in &targets {
                 let request = Request::Exchange { entries: oversize.clone(), want: Vec::new() };
-                self.call(to, Call::Push, request);
+                self.call(*to, Call::Push, request);
             }
         }
-        for _ in 0..self.settings.fan_out.min(hosts.len()) {
-            let entries = self.replica.rumours(budget, hosts.len());
+        for to in targets {
+            let Some(to) = self.replica.node(&to).map(|n| n.control) else { continue };
+            let entries = self.replica.rumours(budget, hosts);
             if entries.is_empty() {
                 return;
             }
-            let to = hosts[self.below(hosts.len())];
             self.send(to, &Packet::News(entries));
         }
     }
@@ -463,9 +467,19 @@ impl Machine {
                 self.learn_keys(now);
             }
             self.paths_changed(now, &changed);
+            if changed.iter().any(|key| self.is_mine(key)) {
+                // People go from one host to the other: what is done on this one is
+                // told at once, though not more often than need be.
+                let soon = self.last_gossip + self.settings.gossip_interval / 10;
+                self.next_gossip = self.next_gossip.min(soon.max(now));
+            }
             self.changes.extend(&changed);
             self.tend(&changed);
         }
+    }
+
+    fn is_mine(&self, key: &Key) -> bool {
+        self.replica.entry(key).is_some_and(|e| e.author == self.me())
     }
 
     fn members_changed(&mut self, now: Now) {
