@@ -254,7 +254,7 @@ impl World {
                     self.call(host, Caller::Machine(id), exchange, at, request);
                 }
                 Output::Removal(result) => self.removal_ended(host, result),
-                Output::Visible => {}
+                Output::Visible | Output::PathMtu { .. } => {}
             }
         }
         let h = &mut self.hosts[host];
