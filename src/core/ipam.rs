@@ -15,7 +15,6 @@ pub struct Pool {
     pub gateway: IpAddr,
     /// The part that addresses are chosen from; all of the subnet if `None`.
     /// An address that is asked for may lie outside it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<IpNet>,
 }
 
