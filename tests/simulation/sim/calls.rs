@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use vxmesh::core::cluster::entry::{Entry, Key};
 use vxmesh::core::cluster::machine::CallId;
 use vxmesh::core::cluster::rpc::{MAX_MESSAGE, Request, Response};
@@ -74,7 +76,7 @@ impl World {
         at: SocketAddr,
         request: Request,
     ) {
-        self.weigh(from, at, &request);
+        let request = self.written(from, at, request);
         self.hosts[from].calls += 1;
         let life = self.hosts[from].life;
         let exchange = self.hosts[from].identity().exchange_public();
@@ -89,17 +91,25 @@ impl World {
         }
     }
 
-    /// Counts what a message weighs, and puts it into the trace.
-    fn weigh(&mut self, from: usize, to: SocketAddr, message: &impl serde::Serialize) {
-        let bytes = postcard::to_allocvec(message).expect("requests and responses are encodable");
-        if bytes.len() > MAX_MESSAGE {
-            let len = bytes.len();
+    /// A message as the other side reads it. Counts what it weighs, and puts it
+    /// into the trace.
+    fn written<M>(&mut self, from: usize, to: SocketAddr, message: M) -> M
+    where
+        M: Serialize + DeserializeOwned + PartialEq,
+    {
+        let bytes = postcard::to_allocvec(&message).expect("requests and responses are encodable");
+        let len = bytes.len();
+        if len > MAX_MESSAGE {
             self.truth.violated(format!("host {from} has made a message of {len} bytes"));
+        }
+        if postcard::from_bytes(&bytes).ok().as_ref() != Some(&message) {
+            self.truth.violated(format!("host {from} has made a message that nobody can read"));
         }
         self.note(from, &to, &bytes);
         let load = &mut self.hosts[from].load;
         load.messages += 1;
-        load.message_bytes += bytes.len() as u64;
+        load.message_bytes += len as u64;
+        message
     }
 
     fn open(&self, a: usize, b: usize) -> bool {
@@ -147,7 +157,7 @@ impl World {
 
     fn respond(&mut self, host: usize, to: usize, life: u64, caller: Caller, response: Response) {
         let address = self.hosts[to].address;
-        self.weigh(host, address, &response);
+        let response = self.written(host, address, response);
         let way = self.network.segment(&mut self.dice).filter(|_| self.open(host, to));
         match way {
             Some(delay) => {
@@ -236,6 +246,7 @@ impl World {
     pub(crate) fn start_anew(&mut self, host: usize) {
         self.kill(host);
         self.hosts[host].forget(&mut self.dice);
+        self.truth.crashed(host, &self.hosts[host].disk);
         self.start(host);
         let pause = self.dice.millis(0, 2000);
         self.after(host, pause, What::Join);

@@ -39,14 +39,15 @@ impl World {
             }
             75..88 => self.move_endpoint(host, &running),
             88..94 => self.delete_network(host),
-            94..97 => {
+            94 if self.dice.chance(200) => {
                 self.with(host, |machine, clock| machine.rotate_key(clock));
             }
-            97 => {
+            95..98 => {
                 self.with(host, |machine, clock| machine.rotate_token(clock));
             }
             98 => self.leave(host),
-            _ => self.remove_dead(host),
+            99 => self.remove_dead(host),
+            _ => {}
         }
     }
 

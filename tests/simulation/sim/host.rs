@@ -21,6 +21,15 @@ pub(crate) struct Load {
     pub(crate) message_bytes: u64,
 }
 
+/// What has followed from a use of the machine.
+#[derive(Default)]
+pub(crate) struct Settled {
+    pub(crate) changed: BTreeSet<Key>,
+    /// What is on the disk now and was not before; `None` where the disk did not
+    /// take what had to be there.
+    pub(crate) stored: Option<BTreeSet<Key>>,
+}
+
 /// Who a host is, as its disk has it.
 struct Person {
     seed: [u8; 32],
@@ -163,34 +172,36 @@ impl Host {
     }
 
     /// What the daemon does after each use of the machine: what the host has
-    /// written itself is on the disk before anything is sent. Returns what has
-    /// changed, and whether it could be stored.
-    pub(crate) fn settle(&mut self) -> (BTreeSet<Key>, bool) {
-        let Some(machine) = &mut self.machine else { return Default::default() };
+    /// written itself is on the disk before anything is sent.
+    pub(crate) fn settle(&mut self) -> Settled {
+        let Some(machine) = &mut self.machine else { return Settled::default() };
         let changed = machine.take_changes();
         self.unsaved.extend(&changed);
         let me = machine.me();
         let mine = |key: &Key| machine.replica().entry(key).is_some_and(|e| e.author == me);
         let urgent = changed.iter().any(mine);
-        (changed, !urgent || self.save())
+        let stored = if urgent { self.save() } else { Some(BTreeSet::new()) };
+        Settled { changed, stored }
     }
 
-    /// Brings what has changed to the disk.
-    pub(crate) fn save(&mut self) -> bool {
-        let Some(machine) = &mut self.machine else { return false };
+    /// Brings what has changed to the disk, and says what that was; `None` where
+    /// the disk does not take it.
+    pub(crate) fn save(&mut self) -> Option<BTreeSet<Key>> {
+        let machine = self.machine.as_mut()?;
         if self.unsaved.is_empty() {
-            return true;
+            return Some(BTreeSet::new());
         }
         machine.set_mute(self.disk_full);
         if self.disk_full {
-            return false;
+            return None;
         }
-        for key in std::mem::take(&mut self.unsaved) {
-            match machine.replica().entry(&key) {
-                Some(entry) => self.disk.insert(key, entry.clone()),
-                None => self.disk.remove(&key),
+        let stored = std::mem::take(&mut self.unsaved);
+        for key in &stored {
+            match machine.replica().entry(key) {
+                Some(entry) => self.disk.insert(*key, entry.clone()),
+                None => self.disk.remove(key),
             };
         }
-        true
+        Some(stored)
     }
 }

@@ -149,9 +149,10 @@ fn state(world: &World) -> String {
     let hosts = world.hosts.iter().enumerate().map(|(i, h)| match &h.machine {
         None => format!("{i}: down"),
         Some(m) => format!(
-            "{i}: {:?} {} entries={} members={} up={} health={} key={} calls={}",
+            "{i}: {:?} {} {:?} entries={} members={} up={} health={} key={} calls={}",
             m.me(),
             if h.joined { "joined" } else { "alone" },
+            m.counters(),
             m.replica().entries().count(),
             m.replica().members().count(),
             m.up().len(),

@@ -42,21 +42,30 @@ impl Truth {
         }
     }
 
-    /// Follows changes in the tables of a member.
-    pub(crate) fn changed(&mut self, host: usize, machine: &Machine, keys: &BTreeSet<Key>) {
+    /// Something is on a member's disk.
+    pub(crate) fn stored(&mut self, machine: &Machine, keys: &BTreeSet<Key>) {
         let me = machine.me();
         for key in keys {
-            let body = machine.replica().get(key);
-            match key {
-                Key::Holding(node, space) if *node == me => {
-                    let ranges = match body {
-                        Some(Body::Holding(holding)) => holding.ranges.clone(),
-                        _ => Ranges::default(),
-                    };
-                    self.own(me, *space, ranges);
-                }
-                Key::Network(_) | Key::Endpoint(..) => self.seen(host, key, body.is_some()),
-                _ => {}
+            if let Key::Holding(node, space) = key
+                && *node == me
+            {
+                let ranges = match machine.replica().get(key) {
+                    Some(Body::Holding(holding)) => holding.ranges.clone(),
+                    _ => Ranges::default(),
+                };
+                self.own(me, *space, ranges);
+            }
+        }
+    }
+
+    /// A member's tables have changed: nothing that it has seen deleted is back.
+    pub(crate) fn seen(&mut self, host: usize, machine: &Machine, keys: &BTreeSet<Key>) {
+        for key in keys {
+            let Some(seen) = self.deleted.get_mut(key) else { continue };
+            if machine.replica().get(key).is_none() {
+                seen.insert(host);
+            } else if seen.contains(&host) {
+                self.violated(format!("host {host} has seen {key:?} deleted, and sees it again"));
             }
         }
     }
@@ -84,20 +93,8 @@ impl Truth {
         doubled.into_iter().for_each(|what| self.violated(what));
     }
 
-    fn seen(&mut self, host: usize, key: &Key, live: bool) {
-        let Some(seen) = self.deleted.get_mut(key) else { return };
-        if !live {
-            seen.insert(host);
-        } else if seen.contains(&host) {
-            self.violated(format!("host {host} has seen {key:?} deleted, and sees it again"));
-        }
-    }
-
     /// A member has started from its disk.
-    pub(crate) fn restarted(&mut self, host: usize, machine: &Machine) {
-        self.deleted.values_mut().for_each(|seen| {
-            seen.remove(&host);
-        });
+    pub(crate) fn restarted(&mut self, machine: &Machine) {
         let me = machine.me();
         if self.removed.contains(&me) {
             return;
@@ -119,8 +116,19 @@ impl Truth {
         }
     }
 
-    /// Something is on a disk.
-    pub(crate) fn stored(&mut self, entry: &Entry) {
+    /// A host has died, and has this left.
+    pub(crate) fn crashed(&mut self, host: usize, disk: &BTreeMap<Key, Entry>) {
+        self.deleted.retain(|key, seen| {
+            if disk.get(key).is_none_or(|e| e.body.is_some()) {
+                seen.remove(&host);
+            }
+            // What nobody knows of any more has not happened.
+            !seen.is_empty()
+        });
+    }
+
+    /// A removal is on a disk.
+    pub(crate) fn remove(&mut self, entry: &Entry) {
         let removed = matches!(entry.body, Some(Body::Member(Member::Removed { .. })));
         if let (Key::Member(id), true) = (&entry.key, removed)
             && self.removed.insert(*id)

@@ -254,9 +254,10 @@ impl World {
 
     /// Deletes a network of which the host knows no endpoint.
     pub(crate) fn delete_network(&mut self, host: usize) {
-        let Some(machine) = self.hosts[host].machine.as_ref().filter(|m| !m.is_mute()) else {
+        if self.hosts[host].disk_full {
             return;
-        };
+        }
+        let Some(machine) = &self.hosts[host].machine else { return };
         let used: BTreeSet<[u8; 32]> = machine.endpoints().map(|(_, n, ..)| n).collect();
         let unused: Vec<[u8; 32]> = machine
             .networks()
@@ -270,7 +271,7 @@ impl World {
 
     /// Detaches some endpoint of the host, and says where it was.
     pub(crate) fn detach(&mut self, host: usize) -> Option<([u8; 32], IpAddr)> {
-        let machine = self.hosts[host].machine.as_ref().filter(|m| !m.is_mute())?;
+        let machine = self.hosts[host].machine.as_ref().filter(|_| !self.hosts[host].disk_full)?;
         let me = machine.me();
         let own: Vec<([u8; 32], [u8; 32], IpAddr)> = machine
             .endpoints()

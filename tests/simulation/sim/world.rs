@@ -12,7 +12,7 @@ use vxmesh::core::cluster::entry::{Key, NodeId, Realm};
 use vxmesh::core::cluster::machine::{Machine, Output, Settings};
 
 use super::calls::{Answer, Ask, Caller, Leaving};
-use super::host::Host;
+use super::host::{Host, Settled};
 use super::network::{Dice, Network};
 use super::truth::Truth;
 use super::work::Jobs;
@@ -194,10 +194,8 @@ impl World {
     }
 
     fn save(&mut self, host: usize) {
-        let was_full = self.hosts[host].machine.as_ref().is_some_and(Machine::is_mute);
-        let saved = self.hosts[host].save();
-        if was_full && saved {
-            self.note_removals(host);
+        if let Some(stored) = self.hosts[host].save() {
+            self.stored(host, &stored);
         }
         self.after(host, SAVE_INTERVAL, What::Save);
     }
@@ -212,24 +210,35 @@ impl World {
     }
 
     fn settle(&mut self, host: usize) -> bool {
-        let (changed, stored) = self.hosts[host].settle();
-        if self.hosts[host].joined && !changed.is_empty() {
-            if let Some(machine) = &self.hosts[host].machine {
-                self.truth.changed(host, machine, &changed);
-            }
-            if changed.iter().any(|k| matches!(k, Key::Member(_))) {
-                self.note_removals(host);
-            }
+        let Settled { changed, stored } = self.hosts[host].settle();
+        if let (true, Some(machine)) = (self.hosts[host].joined, &self.hosts[host].machine) {
+            self.truth.seen(host, machine, &changed);
+        }
+        if let Some(stored) = &stored {
+            self.stored(host, stored);
         }
         self.dispatch(host);
-        stored
+        stored.is_some()
+    }
+
+    /// What is on a disk counts.
+    fn stored(&mut self, host: usize, keys: &BTreeSet<Key>) {
+        if !self.hosts[host].joined {
+            return;
+        }
+        if keys.iter().any(|k| matches!(k, Key::Member(_))) {
+            self.note_removals(host);
+        }
+        if let Some(machine) = &self.hosts[host].machine {
+            self.truth.stored(machine, keys);
+        }
     }
 
     fn note_removals(&mut self, host: usize) {
         let before = self.truth.removed.len();
         let last = Key::Member(NodeId([0xff; 32]));
         let disk = &self.hosts[host].disk;
-        disk.range(..=last).for_each(|(_, entry)| self.truth.stored(entry));
+        disk.range(..=last).for_each(|(_, entry)| self.truth.remove(entry));
         if self.truth.removed.len() != before {
             let known: BTreeSet<[u8; 32]> = self
                 .hosts
@@ -254,7 +263,8 @@ impl World {
                     self.call(host, Caller::Machine(id), exchange, at, request);
                 }
                 Output::Removal(result) => self.removal_ended(host, result),
-                Output::Visible | Output::PathMtu { .. } => {}
+                // For tables and data plane, which are not here.
+                _ => {}
             }
         }
         let h = &mut self.hosts[host];
@@ -305,7 +315,7 @@ impl World {
         if self.hosts[host].joined
             && let Some(machine) = &self.hosts[host].machine
         {
-            self.truth.restarted(host, machine);
+            self.truth.restarted(machine);
         }
         self.settle(host);
     }
@@ -313,6 +323,7 @@ impl World {
     /// A host's process dies.
     pub(crate) fn kill(&mut self, host: usize) {
         self.hosts[host].stop();
+        self.truth.crashed(host, &self.hosts[host].disk);
         self.jobs.forget(host);
         self.leaving.retain(|l| l.host != host);
     }
