@@ -20,7 +20,7 @@ use super::netlink::Netlink;
 use super::netns::Namespace;
 use super::server::Socket;
 use super::state::Control;
-use super::store::Store;
+use super::store::{self, Store};
 use super::underlay;
 use crate::core::plan::Plan;
 use crate::core::tables::{self, Tables};
@@ -48,10 +48,14 @@ pub fn run(options: Options) -> Result<(), Error> {
 }
 
 /// A daemon that has lost an invariant ends, to be started again; it does not
-/// limp on without one of its threads.
+/// limp on without one of its threads. Only the thread that opens the state may
+/// panic, and says by its result that the file is damaged.
 fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name() == Some(store::OPENER) {
+            return;
+        }
         report(panic);
         std::process::abort();
     }));

@@ -5,7 +5,9 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Serialize;
@@ -28,10 +30,16 @@ pub const VTEPS: Table = TableDefinition::new("vteps");
 /// Who this host is, under `self`.
 pub const NODE: Table = TableDefinition::new("node");
 
+/// The thread that opens the database. redb may panic over a damaged file, which
+/// is then no fault of ours: such a panic becomes an error.
+pub(super) const OPENER: &str = "state";
+
 /// The open data directory. Nobody else has it while this lives.
 #[derive(Debug)]
 pub struct Store {
-    database: Database,
+    path: PathBuf,
+    /// `None` after something failed, until it can be opened again.
+    database: Mutex<Option<Database>>,
     _lock: File,
 }
 
@@ -45,13 +53,13 @@ impl Store {
             .map_err(failed(format!("cannot make the data directory {}", dir.display())))?;
         let lock = lock(dir)?;
         let path = dir.join("state.redb");
-        let database = Database::create(&path).map_err(|e| {
+        let database = open(&path).map_err(|why| {
             Error::Failed(format!(
-                "the state in {} cannot be read ({e}): put a copy from a backup in its place, or move it away to start with no networks",
+                "the state in {} cannot be read ({why}): put a copy from a backup in its place, or move it away to start with no networks",
                 path.display()
             ))
         })?;
-        let store = Store { database, _lock: lock };
+        let store = Store { path, database: Mutex::new(Some(database)), _lock: lock };
         // Readers need the tables to exist.
         store.commit(|changes| {
             for table in [ATTACHMENTS, VTEPS, NODE] {
@@ -63,19 +71,36 @@ impl Store {
         Ok(store)
     }
 
+    /// Does something with the database. After an error of the disk redb refuses
+    /// everything until it is opened anew, as it is the next time.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Error>) -> Result<T, Error> {
+        let mut place = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = match place.take() {
+            Some(database) => database,
+            None => open(&self.path).map_err(unwritten)?,
+        };
+        let result = work(&database);
+        if result.is_ok() {
+            *place = Some(database);
+        }
+        result
+    }
+
     /// All records of a table, in the order of their ids.
     pub fn all<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<(String, T)>, Error> {
-        let transaction = self.database.begin_read().map_err(unread)?;
-        let records = transaction.open_table(table).map_err(unread)?;
-        let mut out = Vec::new();
-        for record in records.iter().map_err(unread)? {
-            let (key, value) = record.map_err(unread)?;
-            let value = serde_json::from_slice(value.value()).map_err(|e| {
-                unread(format!("record {} of {}: {e}", key.value(), table_name(table)))
-            })?;
-            out.push((key.value().to_owned(), value));
-        }
-        Ok(out)
+        self.with(|database| {
+            let transaction = database.begin_read().map_err(unread)?;
+            let records = transaction.open_table(table).map_err(unread)?;
+            let mut out = Vec::new();
+            for record in records.iter().map_err(unread)? {
+                let (key, value) = record.map_err(unread)?;
+                let value = serde_json::from_slice(value.value()).map_err(|e| {
+                    unread(format!("record {} of {}: {e}", key.value(), table_name(table)))
+                })?;
+                out.push((key.value().to_owned(), value));
+            }
+            Ok(out)
+        })
     }
 
     /// Makes changes that hold all together, or none of them on an error.
@@ -83,21 +108,25 @@ impl Store {
         &self,
         change: impl FnOnce(&Changes<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let transaction = self.database.begin_write().map_err(unwritten)?;
-        change(&Changes(&transaction))?;
-        transaction.commit().map_err(unwritten)
+        self.with(|database| {
+            let transaction = database.begin_write().map_err(unwritten)?;
+            change(&Changes(&transaction))?;
+            transaction.commit().map_err(unwritten)
+        })
     }
 
     /// All entries, in the order of their keys' bytes.
     pub fn entries(&self) -> Result<Vec<Entry>, Error> {
-        let transaction = self.database.begin_read().map_err(unread)?;
-        let records = transaction.open_table(ENTRIES).map_err(unread)?;
-        let mut out = Vec::new();
-        for record in records.iter().map_err(unread)? {
-            let (_, value) = record.map_err(unread)?;
-            out.push(postcard::from_bytes(value.value()).map_err(unread)?);
-        }
-        Ok(out)
+        self.with(|database| {
+            let transaction = database.begin_read().map_err(unread)?;
+            let records = transaction.open_table(ENTRIES).map_err(unread)?;
+            let mut out = Vec::new();
+            for record in records.iter().map_err(unread)? {
+                let (_, value) = record.map_err(unread)?;
+                out.push(postcard::from_bytes(value.value()).map_err(unread)?);
+            }
+            Ok(out)
+        })
     }
 
     /// Deletes all entries.
@@ -142,6 +171,26 @@ impl Changes<'_> {
         table.remove(key).map_err(unwritten)?;
         Ok(())
     }
+}
+
+/// Opens the database and checks every page of it, so that damage is found before
+/// anything is read. Where the last change was torn, the one before it counts.
+fn open(path: &Path) -> Result<Database, String> {
+    let path = path.to_owned();
+    let opener = thread::Builder::new().name(OPENER.to_owned()).spawn(move || {
+        let mut database = Database::builder()
+            .set_repair_callback(|_| {
+                tracing::debug!("the state was not closed in good order: checking it");
+            })
+            .create(&path)
+            .map_err(|e| e.to_string())?;
+        if !database.check_integrity().map_err(|e| e.to_string())? {
+            tracing::warn!("the state was damaged: going on from its last whole change");
+        }
+        Ok(database)
+    });
+    let opened = opener.map_err(|e| e.to_string())?.join();
+    opened.unwrap_or_else(|_panic| Err("it is damaged".to_owned()))
 }
 
 fn table_name(table: Table) -> String {

@@ -69,7 +69,8 @@ fn one_sentence(output: &Output, says: &[&str]) {
 /// Uses up what the state file has left inside, until a change is refused.
 fn create_until_refused(host: &Host) -> Output {
     let label = "x".repeat(4000);
-    let refused = (0..1000).find_map(|i| {
+    let begin = host.networks().len();
+    let refused = (begin..1000).find_map(|i| {
         let output = host.try_line(&format!("network create filler{i} --label text={label}"));
         (!output.ok()).then_some(output)
     });
@@ -94,7 +95,8 @@ fn a_full_disk_is_said_and_recovered_from() {
         disk.fill();
         one_sentence(&create_until_refused(&host), &["disk is full"]);
         let refused = (0..200).find_map(|i| {
-            let output = host.try_line(&format!("{attach} --name r{round}e{i} --ifname i{i}"));
+            let output =
+                host.try_line(&format!("{attach} --name r{round}e{i} --ifname r{round}e{i}"));
             (!output.ok()).then_some(output)
         });
         one_sentence(&refused.expect("an attach is refused"), &["disk is full"]);
