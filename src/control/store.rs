@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -49,8 +50,8 @@ pub struct Changes<'a>(&'a WriteTransaction);
 impl Store {
     /// Takes the data directory, making it and its files where they are missing.
     pub fn open(dir: &Path) -> Result<Store, Error> {
-        fs::create_dir_all(dir)
-            .map_err(failed(format!("cannot make the data directory {}", dir.display())))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(failed(format!("cannot make the data directory {}", dir.display())))?;
         let lock = lock(dir)?;
         let path = dir.join("state.redb");
         let database = open(&path).map_err(|why| {
@@ -128,15 +129,6 @@ impl Store {
             Ok(out)
         })
     }
-
-    /// Deletes all entries.
-    pub fn forget_entries(&self) -> Result<(), Error> {
-        self.commit(|changes| {
-            changes.0.delete_table(ENTRIES).map_err(unwritten)?;
-            changes.0.open_table(ENTRIES).map_err(unwritten)?;
-            Ok(())
-        })
-    }
 }
 
 impl Changes<'_> {
@@ -154,6 +146,13 @@ impl Changes<'_> {
         let value = postcard::to_allocvec(entry).map_err(unwritten)?;
         let mut table = self.0.open_table(ENTRIES).map_err(unwritten)?;
         table.insert(key.as_slice(), value.as_slice()).map_err(unwritten)?;
+        Ok(())
+    }
+
+    /// Deletes all entries.
+    pub fn forget_entries(&self) -> Result<(), Error> {
+        self.0.delete_table(ENTRIES).map_err(unwritten)?;
+        self.0.open_table(ENTRIES).map_err(unwritten)?;
         Ok(())
     }
 
@@ -178,6 +177,7 @@ impl Changes<'_> {
 fn open(path: &Path) -> Result<Database, String> {
     let path = path.to_owned();
     let opener = thread::Builder::new().name(OPENER.to_owned()).spawn(move || {
+        keep_private(&path).map_err(|e| e.to_string())?;
         let mut database = Database::builder()
             .set_repair_callback(|_| {
                 tracing::debug!("the state was not closed in good order: checking it");
@@ -191,6 +191,12 @@ fn open(path: &Path) -> Result<Database, String> {
     });
     let opened = opener.map_err(|e| e.to_string())?.join();
     opened.unwrap_or_else(|_panic| Err("it is damaged".to_owned()))
+}
+
+/// The state holds keys: it is for its owner alone.
+fn keep_private(path: &Path) -> std::io::Result<()> {
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))
 }
 
 fn table_name(table: Table) -> String {
@@ -281,7 +287,7 @@ mod tests {
         let mut kept = store.entries().unwrap();
         kept.sort_by_key(|e| e.key);
         assert_eq!(kept, [secret, sign(Key::Token, 2)]);
-        store.forget_entries().unwrap();
+        store.commit(|c| c.forget_entries()).unwrap();
         assert_eq!(store.entries().unwrap(), []);
         store.commit(|c| c.put_entry(&token)).unwrap();
         assert_eq!(store.entries().unwrap(), [token]);
@@ -293,6 +299,16 @@ mod tests {
         let _first = Store::open(dir.path()).unwrap();
         let message = Store::open(dir.path()).unwrap_err().to_string();
         assert!(message.contains(&format!("process id {}", std::process::id())), "{message}");
+    }
+
+    #[test]
+    fn the_state_is_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("made");
+        drop(Store::open(&state).unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&state), 0o700);
+        assert_eq!(mode(&state.join("state.redb")), 0o600);
     }
 
     #[test]

@@ -78,7 +78,8 @@ impl Cluster {
         Cluster::start(store, &person, entries, node, now)
     }
 
-    /// Stores who this host is and starts its machine.
+    /// Starts the machine of a host with these entries, and stores both in the
+    /// place of what was stored.
     fn start(
         store: &Store,
         person: &Person,
@@ -97,10 +98,11 @@ impl Cluster {
             removal: None,
             refused_connections: 0,
         };
-        let changed = cluster.machine.take_changes();
+        cluster.machine.take_changes();
         store.commit(|c| {
             c.put(store::NODE, "self", person)?;
-            cluster.write(c, &changed)
+            c.forget_entries()?;
+            cluster.machine.replica().entries().try_for_each(|entry| c.put_entry(entry))
         })?;
         Ok(cluster)
     }

@@ -150,7 +150,6 @@ impl Control {
         entries: Vec<Entry>,
     ) -> Result<(), Error> {
         person.generation += 1;
-        self.store.forget_entries()?;
         state.cluster = Cluster::start(&self.store, &person, entries, self.myself(), self.now())?;
         self.apply_all(state);
         self.wake.notify_one();
