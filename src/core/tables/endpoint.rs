@@ -145,8 +145,8 @@ impl Tables {
     pub fn check_addresses(&self, net: &Network, ips: &[IpAddr]) -> Result<(), Refusal> {
         let taken: BTreeSet<IpAddr> =
             self.endpoints_of(&net.id).flat_map(|e| e.addresses.iter().copied()).collect();
-        let each = ips.iter().enumerate();
-        each.map(|(i, ip)| self.check_address(net, &taken, &ips[..i], *ip)).collect()
+        let mut each = ips.iter().enumerate();
+        each.try_for_each(|(i, ip)| self.check_address(net, &taken, &ips[..i], *ip))
     }
 
     fn check_address(

@@ -15,6 +15,8 @@ mod own;
 mod packet;
 mod removal;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -142,6 +144,8 @@ pub struct Machine {
     ring: KeyRing,
     /// When each key of the ring became known.
     learned: BTreeMap<u32, Now>,
+    /// Another key is wanted when the newest one is used.
+    rotate_again: bool,
     sealer: Sealer,
     opener: Opener,
     rng: ChaCha8Rng,
@@ -201,6 +205,7 @@ impl Machine {
             admitted: BTreeSet::new(),
             ring: KeyRing::new(0, Secret(nothing)),
             learned: BTreeMap::new(),
+            rotate_again: false,
             sealer: Sealer::new(me, session),
             opener: Opener::default(),
             started: now,
@@ -223,6 +228,7 @@ impl Machine {
             machine.found();
         }
         machine.describe(start.node);
+        machine.abandon_removals();
         machine.learn_keys(now);
         machine.after_changes(now);
         machine.make_contact(now);
@@ -386,7 +392,9 @@ impl Machine {
                     self.send(to.control, &Packet::Swim(bytes));
                 }
                 membership::Output::Stream { to } => {
-                    self.call(to.id, Call::Probe { to: to.id }, Request::Ping);
+                    if !self.call(to.id, Call::Probe { to: to.id }, Request::Ping) {
+                        self.membership.reached(now, to.id, false);
+                    }
                 }
                 membership::Output::Up(peer) => {
                     self.down.remove(&peer.id);
@@ -462,6 +470,7 @@ impl Machine {
                 }
             }
         }
+        self.forget_kept_promises();
         let removed: Vec<NodeId> = self.admitted.difference(&members).copied().collect();
         for id in removed {
             self.admitted.remove(&id);

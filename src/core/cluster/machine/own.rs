@@ -215,7 +215,7 @@ impl Machine {
             Some(Body::Holding(mine)) => mine.clone(),
             _ => Holding::default(),
         };
-        let renounced = self.replica.node(&me).is_some_and(|n| n.renounced.contains_key(&other));
+        let renounced = self.replica.node(&me).is_some_and(|n| n.renounces(&other));
         let took = !renounced && mine.take(me, other, theirs);
         let settled = mine.settle(other, theirs, me);
         if took || settled {
