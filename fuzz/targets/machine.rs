@@ -69,7 +69,8 @@ fn node(name: &str, last: u8) -> Node {
         mtu: 1500,
         program: "fuzz".to_owned(),
         floor: Version::default(),
-        renounced: BTreeMap::new(),
+        exchange: [0; 32],
+        renounced: Default::default(),
     }
 }
 

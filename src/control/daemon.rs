@@ -123,7 +123,7 @@ pub(super) fn start(
     };
     let (dataplane, events) =
         Dataplane::start(config, plan.clone()).map_err(|e| Error::Failed(e.to_string()))?;
-    let control = Control::new(options, underlay, own, store, dataplane, plan, tables, runtime)?;
+    let control = Control::new(options, underlay, own, store, (dataplane, plan), tables, runtime)?;
     control.restore();
     Ok((control, events))
 }

@@ -60,15 +60,14 @@ pub(super) struct State {
 }
 
 impl Control {
-    /// Takes the parts together and the stored records into the tables.
-    #[expect(clippy::too_many_arguments, reason = "the daemon's parts, each made by itself")]
+    /// Takes the parts together, the data plane with the plan that it reads, and
+    /// the stored records into the tables.
     pub(super) fn new(
         options: Options,
         underlay: Underlay,
         own: Namespace,
         store: Store,
-        dataplane: Dataplane,
-        plan: Arc<ArcSwap<Plan>>,
+        (dataplane, plan): (Dataplane, Arc<ArcSwap<Plan>>),
         mut tables: Tables,
         runtime: tokio::runtime::Handle,
     ) -> Result<Control, Error> {

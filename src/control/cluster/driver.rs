@@ -138,7 +138,10 @@ fn meet(control: &Arc<Control>, callers: &Arc<Semaphore>, stream: TcpStream) {
 
 async fn serve(control: &Arc<Control>, stream: TcpStream) -> io::Result<()> {
     let (tag, token) = control.credentials().ok_or(io::ErrorKind::NotConnected)?;
-    let mut caller = Caller::meet(stream, &control.identity(), tag, &token).await?;
+    let mut caller = {
+        let is_member = |key: &[u8; 32]| control.member_by_exchange(key).is_some();
+        Caller::meet(stream, &control.identity(), tag, &token, is_member).await?
+    };
     let exchange = caller.exchange();
     while let Some(request) = caller.request().await? {
         let response = match caller.kind {

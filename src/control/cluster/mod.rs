@@ -472,6 +472,7 @@ pub(super) fn myself(
         mtu: underlay.mtu,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         floor: Version::default(),
+        exchange: [0; 32],
         renounced: Default::default(),
     }
 }

@@ -84,12 +84,14 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Meets a caller. `token` is what it must have who is no member.
+    /// Meets a caller. `token` is what it must have who is no member, and
+    /// `is_member` tells by its X25519 public key whether it is one.
     pub(super) async fn meet(
         mut stream: TcpStream,
         me: &Identity,
         tag: Tag,
         token: &Token,
+        is_member: impl Fn(&[u8; 32]) -> bool,
     ) -> io::Result<Caller> {
         timeout(HANDSHAKE, async {
             stream.set_nodelay(true)?;
@@ -98,7 +100,14 @@ impl Caller {
                 Kind::Member => Handshake::respond_member(me, tag, &seed()?),
                 Kind::Join => Handshake::respond_join(me, token, &seed()?),
             };
-            shake(&mut stream, &mut handshake, false).await?;
+            if kind == Kind::Member {
+                hear(&mut stream, &mut handshake).await?;
+                // Anybody can make a key: a stranger's gets not a byte.
+                if !handshake.peer_static().is_some_and(|key| is_member(&key)) {
+                    return Err(ErrorKind::PermissionDenied.into());
+                }
+            }
+            shake(&mut stream, &mut handshake, kind == Kind::Member).await?;
             let session = handshake.into_session().map_err(broken)?;
             Ok(Caller { stream, session, kind })
         })
@@ -130,13 +139,17 @@ async fn shake(
         if my_turn {
             stream.write_all(&handshake.write().map_err(broken)?).await?;
         } else {
-            let mut message = vec![0; handshake.awaits()];
-            stream.read_exact(&mut message).await?;
-            handshake.read(&message).map_err(broken)?;
+            hear(stream, handshake).await?;
         }
         my_turn = !my_turn;
     }
     Ok(())
+}
+
+async fn hear(stream: &mut TcpStream, handshake: &mut Handshake) -> io::Result<()> {
+    let mut message = vec![0; handshake.awaits()];
+    stream.read_exact(&mut message).await?;
+    handshake.read(&message).map_err(broken)
 }
 
 async fn send<T: Serialize>(
@@ -177,4 +190,68 @@ fn seed() -> io::Result<[u8; 32]> {
 
 fn broken(why: impl std::fmt::Display) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const TAG: Tag = Tag(*b"mesh1");
+
+    fn identity(n: u8) -> Identity {
+        Identity::from_seed(&[n; 32])
+    }
+
+    /// Host 2 meets one caller, of whom it asks one thing; host 1 is a member.
+    async fn serve(listener: TcpListener) -> io::Result<Option<Request>> {
+        let (stream, _) = listener.accept().await?;
+        let is_member = |key: &[u8; 32]| *key == identity(1).exchange_public();
+        let token = Token::new([7; 32], TAG);
+        let mut caller = Caller::meet(stream, &identity(2), TAG, &token, is_member).await?;
+        let request = caller.request().await?;
+        caller.respond(&Response::Done).await?;
+        Ok(request)
+    }
+
+    async fn listen() -> (SocketAddr, tokio::task::JoinHandle<io::Result<Option<Request>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        (at, tokio::spawn(serve(listener)))
+    }
+
+    #[tokio::test]
+    async fn a_member_is_answered() {
+        let (at, served) = listen().await;
+        let peer = identity(2).exchange_public();
+        let answer = ask(&identity(1), TAG, &peer, at, &Request::Ping).await.unwrap();
+        assert_eq!(answer, Response::Done);
+        assert_eq!(served.await.unwrap().unwrap(), Some(Request::Ping));
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_no_members_gets_not_a_byte() {
+        let (at, served) = listen().await;
+        let peer = identity(2).exchange_public();
+        let mut handshake = Handshake::initiate_member(&identity(3), &peer, TAG, &[9; 32]);
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(&[Kind::Member as u8]).await.unwrap();
+        stream.write_all(&handshake.write().unwrap()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.is_empty(), "{answer:?}");
+        assert_eq!(served.await.unwrap().unwrap_err().kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[tokio::test]
+    async fn who_joins_must_have_the_token() {
+        for (secret, admitted) in [([7; 32], true), ([8; 32], false)] {
+            let (at, served) = listen().await;
+            let token = Token::new(secret, TAG);
+            let answer = join(&identity(3), &token, at, &Request::Ping).await;
+            assert_eq!(answer.is_ok(), admitted);
+            assert_eq!(served.await.unwrap().is_ok(), admitted);
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! belong to that node, the others to every member. A node's id *is* its
 //! Ed25519 verifying key, so that an entry needs nothing else to be checked.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -187,6 +187,9 @@ pub struct Pools {
 pub struct Node {
     /// Its name, for people.
     pub name: String,
+    /// Its X25519 public key. Here it cannot be another's; in [`Member::Admitted`] it
+    /// is what counts until this entry is known.
+    pub exchange: [u8; 32],
     /// Where it sends VXLAN from and receives it.
     pub vtep: IpAddr,
     /// Where it hears control traffic, UDP and TCP.
@@ -198,9 +201,16 @@ pub struct Node {
     /// All its entries of this version or an older one are deleted, whether a
     /// tombstone says so or not: that is how tombstones may be forgotten.
     pub floor: Version,
-    /// Nodes that are being removed, and by whom: this node takes no gift of
-    /// theirs any more.
-    pub renounced: BTreeMap<NodeId, NodeId>,
+    /// Nodes that are being removed, each with one that removes it: this node
+    /// takes no gift of theirs any more, and gives them none.
+    pub renounced: BTreeSet<(NodeId, NodeId)>,
+}
+
+impl Node {
+    /// Whether it has promised somebody to have no dealings with `other`.
+    pub fn renounces(&self, other: &NodeId) -> bool {
+        self.renounced.iter().any(|(id, _)| id == other)
+    }
 }
 
 /// An endpoint as other hosts need it.

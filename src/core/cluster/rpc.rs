@@ -33,10 +33,12 @@ pub enum Request {
     Leave(Vec<Entry>),
     /// I am about to remove these nodes: take what they gave you, then nothing of
     /// theirs any more, and tell me what you and they hold. The entries are what I
-    /// know of their ranges.
+    /// know of their ranges, and my [`Key::Node`].
     Estate(Vec<NodeId>, Vec<Entry>),
-    /// The removal did not come about: forget the promise.
-    Release(Vec<NodeId>),
+    /// The removal did not come about: forget the promise. The entries are my
+    /// [`Key::Node`], which says so; where one is known that does not, another
+    /// removal has begun since.
+    Release(Vec<NodeId>, Vec<Entry>),
     /// A host with the token asks to become a member; the entries are its own
     /// [`Key::Node`]. Answered only to hosts that came by the token.
     Join {

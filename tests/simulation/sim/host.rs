@@ -128,7 +128,8 @@ impl Host {
             mtu: 1500,
             program: "simulated".to_owned(),
             floor: Version::default(),
-            renounced: BTreeMap::new(),
+            exchange: [0; 32],
+            renounced: Default::default(),
         };
         let start = Start {
             identity: self.identity(),

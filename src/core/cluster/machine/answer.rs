@@ -30,8 +30,9 @@ impl Machine {
                 }
             }
             Request::Estate(dead, entries) => self.renounce(now, peer, &dead, entries),
-            Request::Release(dead) => {
-                self.take_back(peer, &dead);
+            Request::Release(dead, entries) => {
+                self.replica.accept(peer, entries);
+                self.released(peer, dead);
                 Response::Done
             }
             Request::Join { .. } => {
@@ -74,13 +75,16 @@ impl Machine {
             );
         }
         let own = |e: &Entry| e.key == Key::Node(newcomer) && e.author == newcomer;
-        let name = entries.iter().find(|e| own(e)).and_then(|e| match &e.body {
-            Some(Body::Node(node)) => Some(node.name.clone()),
+        let said = entries.iter().find(|e| own(e)).and_then(|e| match &e.body {
+            Some(Body::Node(node)) if node.exchange == exchange => Some((e, node.name.clone())),
             _ => None,
         });
-        let Some(name) = name else {
+        let Some((entry, name)) = said else {
             return Response::Refused("the request says nothing of who asks".to_owned());
         };
+        if !self.replica.is_credible(entry) {
+            return Response::Refused("what the host says of itself cannot be true".to_owned());
+        }
         if let Some(other) = self.namesake(now, &name, newcomer) {
             return Response::Refused(format!(
                 "a node named {name} is a member already ({other:?}): start the daemon with another --name"
@@ -91,9 +95,6 @@ impl Machine {
         self.replica.accept(newcomer, entries);
         self.after_changes(now);
         self.drain_membership(now);
-        if self.replica.node(&newcomer).is_none() {
-            return Response::Refused("what the host says of itself cannot be true".to_owned());
-        }
         let first = |e: &&Entry| {
             matches!(
                 e.key,

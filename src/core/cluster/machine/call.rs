@@ -13,10 +13,10 @@ const MAX_ROUNDS: u8 = 64;
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
-    /// The first half of a sync's round.
-    Digests { to: NodeId, round: u8 },
-    /// The second half.
-    Exchange { to: NodeId, round: u8 },
+    /// The first half of a sync's round; so many entries differed in the one before.
+    Digests { to: NodeId, round: u8, differing: usize },
+    /// The second half; so many entries differed.
+    Exchange { to: NodeId, round: u8, differing: usize },
     /// Entries too long for a datagram.
     Push,
     /// A probe that datagrams did not answer.
@@ -56,8 +56,9 @@ impl Machine {
             None => self.random_partner(),
         };
         if let Some(to) = to {
-            self.sync(to, 0);
+            self.sync(to, 0, usize::MAX);
         }
+        self.release_promises();
     }
 
     fn random_partner(&mut self) -> Option<NodeId> {
@@ -72,31 +73,31 @@ impl Machine {
         others.get(i).copied()
     }
 
-    fn sync(&mut self, to: NodeId, round: u8) {
+    fn sync(&mut self, to: NodeId, round: u8, differing: usize) {
         let request = self.replica.ask_digests();
-        self.call(to, Call::Digests { to, round }, request);
+        self.call(to, Call::Digests { to, round, differing }, request);
     }
 
     /// A call was answered, or could not be (`None`).
     pub fn answered(&mut self, now: Now, id: CallId, response: Option<Response>) {
         let Some(call) = self.calls.remove(&id) else { return };
         match (call, response) {
-            (Call::Digests { to, round }, Some(Response::Summaries { realms, have })) => {
+            (
+                Call::Digests { to, round, differing },
+                Some(Response::Summaries { realms, have }),
+            ) => {
                 self.differing.insert(to, realms.len());
                 match self.replica.ask_exchange(&realms, &have) {
-                    Some(request) => {
-                        self.call(to, Call::Exchange { to, round }, request);
+                    // What did not fit one message follows, as long as that helps.
+                    Some((request, left)) if left < differing && round < MAX_ROUNDS => {
+                        self.call(to, Call::Exchange { to, round, differing: left }, request);
                     }
-                    None => self.counters.syncs += 1,
+                    _ => self.counters.syncs += 1,
                 }
             }
-            (Call::Exchange { to, round }, Some(Response::Entries(entries))) => {
-                let news = self.replica.accept(to, entries);
-                self.counters.syncs += 1;
-                // What did not fit one message follows; without news there is no end.
-                if (news > 0 || round == 0) && round < MAX_ROUNDS {
-                    self.sync(to, round + 1);
-                }
+            (Call::Exchange { to, round, differing }, Some(Response::Entries(entries))) => {
+                self.replica.accept(to, entries);
+                self.sync(to, round + 1, differing);
             }
             (Call::Digests { .. } | Call::Exchange { .. }, _) => self.counters.failed_syncs += 1,
             (Call::Probe { to }, response) => self.membership.reached(now, to, response.is_some()),

@@ -17,6 +17,8 @@ mod packet;
 mod paths;
 mod removal;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -121,7 +123,7 @@ pub enum Output {
 pub struct Start {
     /// Who this host is.
     pub identity: Identity,
-    /// What it says of itself; the floor is kept from the entries.
+    /// What it says of itself; its key, floor and promises are filled in.
     pub node: Node,
     /// Greater than at every start before.
     pub generation: u64,
@@ -152,6 +154,8 @@ pub struct Machine {
     ring: KeyRing,
     /// When each key of the ring became known.
     learned: BTreeMap<u32, Now>,
+    /// Another key is wanted when the newest one is used.
+    rotate_again: bool,
     sealer: Sealer,
     opener: Opener,
     rng: ChaCha8Rng,
@@ -218,6 +222,7 @@ impl Machine {
             admitted: BTreeSet::new(),
             ring: KeyRing::new(0, Secret(nothing)),
             learned: BTreeMap::new(),
+            rotate_again: false,
             sealer: Sealer::new(me, session),
             opener: Opener::default(),
             started: now,
@@ -244,6 +249,7 @@ impl Machine {
             machine.found();
         }
         machine.describe(start.node);
+        machine.abandon_removals();
         machine.learn_keys(now);
         machine.after_changes(now);
         machine.make_contact(now);
@@ -413,7 +419,9 @@ impl Machine {
                     self.send(to.control, &Packet::Swim(bytes));
                 }
                 membership::Output::Stream { to } => {
-                    self.call(to.id, Call::Probe { to: to.id }, Request::Ping);
+                    if !self.call(to.id, Call::Probe { to: to.id }, Request::Ping) {
+                        self.membership.reached(now, to.id, false);
+                    }
                 }
                 membership::Output::Up(peer) => {
                     self.down.remove(&peer.id);
@@ -500,6 +508,7 @@ impl Machine {
                 }
             }
         }
+        self.forget_kept_promises();
         let removed: Vec<NodeId> = self.admitted.difference(&members).copied().collect();
         for id in removed {
             self.admitted.remove(&id);

@@ -59,11 +59,13 @@ impl Machine {
     /// Says who this host is, where that has changed.
     pub fn describe(&mut self, node: Node) {
         let me = self.me();
+        let exchange = self.replica.identity().exchange_public();
         let (floor, renounced) = match self.replica.node(&me) {
             Some(old) => (old.floor, old.renounced.clone()),
             None => (Version::default(), Default::default()),
         };
-        self.replica.write(Key::Node(me), Some(Body::Node(Node { floor, renounced, ..node })));
+        self.replica
+            .write(Key::Node(me), Some(Body::Node(Node { floor, renounced, exchange, ..node })));
     }
 
     /// What subnets are taken from that nobody chose.

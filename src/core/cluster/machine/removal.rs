@@ -52,8 +52,8 @@ impl Machine {
                 away.join(", ")
             ));
         }
-        if let Some(other) = self.earlier_heir(me, &dead) {
-            return Err(format!("{} is removing it already", self.name_of(&other)));
+        if let Some(why) = self.objection(me, &dead) {
+            return Err(why);
         }
         self.promise(me, &dead);
         self.after_changes(now);
@@ -87,14 +87,15 @@ impl Machine {
         if let Some(removal) = &mut self.removal {
             removal.waiting = others.iter().copied().collect();
         }
-        let known = self.holdings_of(&dead);
+        let mut known = self.holdings_of(&dead);
+        known.extend(self.replica.entry(&Key::Node(self.me())).cloned());
         if others.is_empty() {
             return self.finish_removal(now);
         }
         for to in others {
             let request = Request::Estate(dead.clone(), known.clone());
             if !self.call(to, Call::Estate { to }, request) {
-                return self.give_up(format!("{} cannot be asked", self.name_of(&to)));
+                return self.give_up(now, format!("{} cannot be asked", self.name_of(&to)));
             }
         }
     }
@@ -109,9 +110,10 @@ impl Machine {
                 self.after_changes(now);
             }
             Some(Response::Refused(why)) => {
-                return self.give_up(format!("{} does not agree: {why}", self.name_of(&from)));
+                let why = format!("{} does not agree: {why}", self.name_of(&from));
+                return self.give_up(now, why);
             }
-            _ => return self.give_up(format!("{} did not answer", self.name_of(&from))),
+            _ => return self.give_up(now, format!("{} did not answer", self.name_of(&from))),
         }
         let news = self.holdings_of(&dead) != before;
         let Some(removal) = &mut self.removal else { return };
@@ -123,15 +125,18 @@ impl Machine {
         match removal.news {
             false => self.finish_removal(now),
             true if removal.round < MAX_ROUNDS => self.ask_all(now),
-            true => self.give_up("the node that is to be removed is still active".to_owned()),
+            true => {
+                self.give_up(now, "the node that is to be removed is still active".to_owned());
+            }
         }
     }
 
-    fn give_up(&mut self, why: String) {
+    fn give_up(&mut self, now: Now, why: String) {
         let Some(removal) = self.removal.take() else { return };
         self.take_back(self.me(), &removal.dead);
+        self.after_changes(now);
         for to in self.others(&removal.dead) {
-            self.call(to, Call::Release, Request::Release(removal.dead.clone()));
+            self.release(to, removal.dead.clone());
         }
         self.outputs.push_back(Output::Removal(Err(why)));
     }
@@ -175,11 +180,8 @@ impl Machine {
         if dead.contains(&me) {
             return Response::Refused("it is this very host that would be removed".to_owned());
         }
-        if let Some(other) = self.earlier_heir(heir, dead) {
-            return Response::Refused(format!("{} is removing it already", self.name_of(&other)));
-        }
-        if self.has_renounced(&heir) {
-            return Response::Refused("the node that asks is being removed itself".to_owned());
+        if let Some(why) = self.objection(heir, dead) {
+            return Response::Refused(why);
         }
         self.replica.accept(heir, entries);
         // Takes what was given to it, as long as it has not promised otherwise.
@@ -191,17 +193,9 @@ impl Machine {
         Response::Entries(self.holdings_of(&of))
     }
 
-    /// Who else has the promise about one of these nodes, unless that one is to be
-    /// removed too or is gone.
-    fn earlier_heir(&self, heir: NodeId, dead: &[NodeId]) -> Option<NodeId> {
-        let renounced = &self.replica.node(&self.me())?.renounced;
-        let stands = |by: &NodeId| *by != heir && !dead.contains(by) && self.replica.is_member(by);
-        dead.iter().filter_map(|id| renounced.get(id)).copied().find(stands)
-    }
-
     /// Whether this host has promised to trade nothing with a node any more.
     pub(super) fn has_renounced(&self, id: &NodeId) -> bool {
-        self.replica.node(&self.me()).is_some_and(|n| n.renounced.contains_key(id))
+        self.replica.node(&self.me()).is_some_and(|n| n.renounces(id))
     }
 
     fn promise(&mut self, heir: NodeId, dead: &[NodeId]) {
@@ -210,10 +204,70 @@ impl Machine {
         });
     }
 
+    /// Why this host may not promise `heir` to renounce these nodes. Two removals
+    /// of the same node would both inherit, unless one removes the other's issuer.
+    fn objection(&self, heir: NodeId, dead: &[NodeId]) -> Option<String> {
+        let node = self.replica.node(&self.me())?;
+        if node.renounces(&heir) {
+            return Some(format!("{} is being removed itself", self.name_of(&heir)));
+        }
+        let stands = |(id, by): &&(NodeId, NodeId)| {
+            *by != heir && dead.contains(id) && !dead.contains(by) && self.replica.is_member(by)
+        };
+        let (_, by) = node.renounced.iter().find(stands)?;
+        Some(format!(
+            "{} is removing it already: repeat it there, or remove that node too",
+            self.name_of(by)
+        ))
+    }
+
+    fn release(&mut self, to: NodeId, dead: Vec<NodeId>) {
+        let me = self.replica.entry(&Key::Node(self.me())).cloned();
+        self.call(to, Call::Release, Request::Release(dead, me.into_iter().collect()));
+    }
+
+    /// Releases who still keeps a promise of which nothing came: one may have
+    /// missed the release, or this host has restarted.
+    pub(super) fn release_promises(&mut self) {
+        let me = self.me();
+        let under_way = self.removal.as_ref().map_or(Vec::new(), |r| r.dead.clone());
+        for to in self.membership.up().map(|p| p.id).collect::<Vec<_>>() {
+            let Some(node) = self.replica.node(&to) else { continue };
+            let void = node.renounced.iter().filter(|(_, by)| *by == me).map(|(id, _)| *id);
+            let void: Vec<NodeId> =
+                void.filter(|id| !under_way.contains(id) && self.replica.is_member(id)).collect();
+            if !void.is_empty() {
+                self.release(to, void);
+            }
+        }
+    }
+
+    /// Answers [`Request::Release`].
+    pub(super) fn released(&mut self, heir: NodeId, mut dead: Vec<NodeId>) {
+        if let Some(node) = self.replica.node(&heir) {
+            dead.retain(|id| !node.renounced.contains(&(*id, heir)));
+        }
+        self.take_back(heir, &dead);
+    }
+
+    /// Forgets removals that a restart has cut short.
+    pub(super) fn abandon_removals(&mut self) {
+        let me = self.me();
+        self.rewrite_node(|node| node.renounced.retain(|(_, by)| *by != me));
+    }
+
+    /// Promises that ended with the removal.
+    pub(super) fn forget_kept_promises(&mut self) {
+        let Some(node) = self.replica.node(&self.me()) else { return };
+        let mut renounced = node.renounced.clone();
+        renounced.retain(|(id, by)| !self.replica.is_removed(id) && !self.replica.is_removed(by));
+        self.rewrite_node(|node| node.renounced = renounced);
+    }
+
     /// Takes back promises given to `heir`.
-    pub(super) fn take_back(&mut self, heir: NodeId, dead: &[NodeId]) {
+    fn take_back(&mut self, heir: NodeId, dead: &[NodeId]) {
         self.rewrite_node(|node| {
-            node.renounced.retain(|id, by| *by != heir || !dead.contains(id));
+            node.renounced.retain(|(id, by)| *by != heir || !dead.contains(id));
         });
     }
 
@@ -221,8 +275,6 @@ impl Machine {
         let me = self.me();
         let Some(mut node) = self.replica.node(&me).cloned() else { return };
         change(&mut node);
-        // Promises about nodes that are gone have been kept.
-        node.renounced.retain(|id, _| self.replica.is_member(id));
         self.replica.write(Key::Node(me), Some(Body::Node(node)));
     }
 }

@@ -43,7 +43,14 @@ impl Machine {
     }
 
     /// Adds a key to the ring, to be used when everybody has had time to hear of it.
+    /// While one waits for that, the next is made as soon as it is used: nobody
+    /// accepts a key that is two ahead.
     pub fn rotate_key(&mut self, now: Now) {
+        if self.newest().is_some_and(|newest| newest > self.ring.primary()) {
+            self.rotate_again = true;
+            return;
+        }
+        self.rotate_again = false;
         let next = self.newest().map_or(1, |n| n.saturating_add(1));
         let key = self.secret();
         self.replica.write(Key::Secret(next), Some(Body::Secret(key)));
@@ -67,18 +74,22 @@ impl Machine {
         self.ring.primary()
     }
 
-    /// Takes keys that have come into the tables. The first ones are used at once.
+    /// Takes keys that have come into the tables. Whoever had none, or is two
+    /// behind, uses the last but one at once: that one everybody accepts.
     pub(super) fn learn_keys(&mut self, now: Now) {
         let first = self.learned.is_empty();
-        for number in self.numbers() {
-            if let Some(Body::Secret(secret)) = self.replica.get(&Key::Secret(number)) {
+        let numbers = self.numbers();
+        for number in &numbers {
+            if let Some(Body::Secret(secret)) = self.replica.get(&Key::Secret(*number)) {
                 // Also a known number: where two hosts rotated at once, one key stays.
-                self.ring.insert(number, secret.clone());
-                self.learned.entry(number).or_insert(now);
+                self.ring.insert(*number, secret.clone());
+                self.learned.entry(*number).or_insert(now);
             }
         }
-        if let Some(newest) = self.newest().filter(|_| first) {
-            self.use_key(newest);
+        let Some(newest) = numbers.last() else { return };
+        if first || *newest > self.ring.primary().saturating_add(1) {
+            let before = newest.saturating_sub(1);
+            self.use_key(if numbers.contains(&before) { before } else { *newest });
         }
     }
 
@@ -100,7 +111,8 @@ impl Machine {
         }
         let used = self.learned.get(&primary).copied().unwrap_or(self.started);
         let newest = self.newest() == Some(primary);
-        if newest && now >= used + self.settings.rotation && self.is_first_up() {
+        let ripe = now >= used + self.settings.rotation && self.is_first_up();
+        if newest && (ripe || self.rotate_again) {
             self.rotate_key(now);
         }
     }

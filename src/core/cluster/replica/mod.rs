@@ -6,19 +6,22 @@
 mod rules;
 mod rumours;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use rules::{MAX_ENTRY, Refusal};
 
 use self::rumours::Rumours;
-use super::entry::{Body, Entry, Key, Member, Node, NodeId, Realm, Version};
+use super::entry::{Body, Entry, Key, Member, Node, NodeId, Realm, Space, Version};
 use super::secret::identity::{self, Identity};
 
 /// How far ahead of all that was seen a version may be. A host writes far fewer
 /// entries than this between two that others see.
 const LEAP: u64 = 1 << 20;
-/// Own tombstones that are kept before the floor is raised instead.
+/// Own tombstones, older and again younger than what is not deleted, before the
+/// floor is raised above the older ones.
 const OWN_TOMBSTONES: usize = 256;
 /// Tombstones kept of what every member writes; beyond, the oldest are forgotten.
 const SHARED_TOMBSTONES: usize = 4096;
@@ -30,8 +33,8 @@ pub struct Replica {
     clock: u64,
     entries: BTreeMap<Key, Entry>,
     digests: BTreeMap<Realm, u64>,
-    /// Entries of each node, deleted ones too: what is capped.
-    owned: BTreeMap<NodeId, usize>,
+    /// Entries that each node answers for, deleted ones too: what is capped.
+    answers_for: BTreeMap<NodeId, usize>,
     rumours: Rumours,
     /// Keys that have changed since [`Replica::take_changes`].
     changes: BTreeSet<Key>,
@@ -46,7 +49,7 @@ impl Replica {
             clock: 0,
             entries: BTreeMap::new(),
             digests: BTreeMap::new(),
-            owned: BTreeMap::new(),
+            answers_for: BTreeMap::new(),
             rumours: Rumours::default(),
             changes: BTreeSet::new(),
             refused: BTreeMap::new(),
@@ -83,10 +86,13 @@ impl Replica {
         if self.get(&key) == body.as_ref() {
             return;
         }
+        let deleted = body.is_none();
         let entry = self.signed(key, body);
         self.rumours.add(key);
         self.insert(entry);
-        self.raise_floor();
+        if deleted {
+            self.raise_floor();
+        }
     }
 
     /// Spreads an entry once more.
@@ -155,14 +161,22 @@ impl Replica {
             if !self.is_member(&owner) {
                 return if self.is_removed(&owner) { Ok(false) } else { Err(Refusal::Stranger) };
             }
-            let known = self.entries.contains_key(&entry.key);
-            if !known && self.owned.get(&owner).copied().unwrap_or(0) >= rules::ENTRIES_PER_NODE {
-                return Err(Refusal::TooMany);
-            }
         } else if !self.is_member(&entry.author) && !self.is_removed(&entry.author) {
             return Err(Refusal::Stranger);
         }
+        let written = self.answers_for.get(&answerable(entry)).copied().unwrap_or(0);
+        if written >= rules::ENTRIES_PER_NODE && !self.entries.contains_key(&entry.key) {
+            return Err(Refusal::TooMany);
+        }
         if identity::verify(entry) { Ok(true) } else { Err(Refusal::Forged) }
+    }
+
+    /// Whether an entry would be taken if its author were a member and could
+    /// write it: who asks to be admitted is asked this first.
+    pub fn is_credible(&self, entry: &Entry) -> bool {
+        rules::shape(entry).is_ok()
+            && entry.version.0 <= self.clock.saturating_add(LEAP)
+            && identity::verify(entry)
     }
 
     /// Whether something newer is known, or its owner has deleted it.
@@ -181,20 +195,15 @@ impl Replica {
 
     fn insert(&mut self, entry: Entry) {
         let key = entry.key;
-        *self.digests.entry(key.realm()).or_default() ^= entry.fingerprint();
+        self.count(&entry);
         let (node, removed) = match (&entry.key, &entry.body) {
             (Key::Node(node), Some(_)) => (Some(*node), false),
             (Key::Member(node), Some(Body::Member(Member::Removed { .. }))) => (Some(*node), true),
             _ => (None, false),
         };
         let shared_tombstone = entry.body.is_none() && key.owner().is_none();
-        match self.entries.insert(key, entry) {
-            Some(old) => *self.digests.entry(key.realm()).or_default() ^= old.fingerprint(),
-            None => {
-                if let Some(owner) = key.owner() {
-                    *self.owned.entry(owner).or_default() += 1;
-                }
-            }
+        if let Some(old) = self.entries.insert(key, entry) {
+            self.discount(&old);
         }
         self.changes.insert(key);
         if let Some(node) = node {
@@ -205,25 +214,49 @@ impl Replica {
         }
     }
 
+    fn count(&mut self, entry: &Entry) {
+        self.mix(entry);
+        *self.answers_for.entry(answerable(entry)).or_default() += 1;
+    }
+
+    fn discount(&mut self, entry: &Entry) {
+        self.mix(entry);
+        if let Some(count) = self.answers_for.get_mut(&answerable(entry)) {
+            *count -= 1;
+        }
+    }
+
+    /// Adds an entry to its realm's digest, or takes it out again.
+    fn mix(&mut self, entry: &Entry) {
+        let realm = entry.key.realm();
+        let digest = self.digests.entry(realm).or_default();
+        *digest ^= entry.fingerprint();
+        if *digest == 0 {
+            self.digests.remove(&realm);
+        }
+    }
+
+    /// What a node says: of itself, of its ranges, of its endpoints.
+    fn of_node(&self, node: NodeId) -> impl Iterator<Item = &Entry> {
+        let holdings = Key::Holding(node, Space::Vni)
+            ..=Key::Holding(node, Space::Pool([u8::MAX; 32], u8::MAX));
+        let endpoints = Key::Endpoint(node, [0; 32], [0; 32])
+            ..=Key::Endpoint(node, [u8::MAX; 32], [u8::MAX; 32]);
+        let own = self.entries.get(&Key::Node(node)).into_iter();
+        let rest = self.entries.range(holdings).chain(self.entries.range(endpoints));
+        own.chain(rest.map(|(_, entry)| entry))
+    }
+
     /// Drops what a node's floor, or its removal, has deleted.
     fn sweep(&mut self, node: NodeId, removed: bool) {
-        let of_node = |key: &&Key| key.owner() == Some(node);
-        let dead: Vec<Key> = self
-            .entries
-            .keys()
-            .filter(of_node)
-            .filter(|key| removed || self.is_under_floor(&self.entries[*key]))
-            .copied()
-            .collect();
+        let dead = self.of_node(node).filter(|e| removed || self.is_under_floor(e));
+        let dead: Vec<Key> = dead.map(|e| e.key).collect();
         dead.iter().for_each(|key| self.drop_entry(key));
     }
 
     fn drop_entry(&mut self, key: &Key) {
         let Some(entry) = self.entries.remove(key) else { return };
-        *self.digests.entry(key.realm()).or_default() ^= entry.fingerprint();
-        if let Some(count) = key.owner().and_then(|o| self.owned.get_mut(&o)) {
-            *count = count.saturating_sub(1);
-        }
+        self.discount(&entry);
         self.rumours.remove(key);
         self.changes.insert(*key);
     }
@@ -242,24 +275,29 @@ impl Replica {
     }
 
     /// Many own tombstones are replaced by one floor: everything at or below it
-    /// is deleted by definition, and what is not is written anew, above it.
+    /// is deleted by definition. What is not deleted must be above it, in
+    /// everybody's tables, before they hear of the floor: it is written anew and
+    /// told long before.
     fn raise_floor(&mut self) {
         let me = self.me();
-        let own = || self.entries.values().filter(|e| e.key.owner() == Some(me));
-        if own().filter(|e| e.body.is_none()).count() < OWN_TOMBSTONES {
-            return;
-        }
         let Some(mut node) = self.node(&me).cloned() else { return };
-        let live: Vec<(Key, Body)> = own()
-            .filter(|e| !matches!(e.key, Key::Node(_)))
-            .filter_map(|e| Some((e.key, e.body.clone()?)))
-            .collect();
-        node.floor = Version(self.clock);
-        for (key, body) in live {
-            let entry = self.signed(key, Some(body));
-            self.insert(entry);
+        let own = || self.of_node(me).filter(|e| !matches!(e.key, Key::Node(_)));
+        let live: Vec<&Entry> = own().filter(|e| e.body.is_some()).collect();
+        let oldest = live.iter().map(|e| e.version).min();
+        let dead = own().filter(|e| e.body.is_none()).map(|e| e.version);
+        let (old, young): (Vec<_>, Vec<_>) = dead.partition(|v| oldest.is_none_or(|o| *v < o));
+        if old.len() >= OWN_TOMBSTONES && (young.len() >= OWN_TOMBSTONES || live.is_empty()) {
+            node.floor = old.into_iter().fold(node.floor, Version::max);
+            self.write(Key::Node(me), Some(Body::Node(node)));
+        } else if young.len() >= OWN_TOMBSTONES {
+            let live: Vec<(Key, Option<Body>)> =
+                live.into_iter().map(|e| (e.key, e.body.clone())).collect();
+            for (key, body) in live {
+                let entry = self.signed(key, body);
+                self.rumours.add(key);
+                self.insert(entry);
+            }
         }
-        self.write(Key::Node(me), Some(Body::Node(node)));
     }
 
     fn refuse(&mut self, from: NodeId, refusal: Refusal) {
@@ -317,7 +355,7 @@ impl Replica {
         let last = Key::Member(NodeId([0xff; 32]));
         self.live(..=last).filter_map(|(key, body)| match (key, body) {
             (Key::Member(id), Body::Member(Member::Admitted { exchange })) => {
-                Some((*id, *exchange))
+                Some((*id, self.node(id).map_or(*exchange, |n| n.exchange)))
             }
             _ => None,
         })
@@ -325,7 +363,7 @@ impl Replica {
 
     /// The digests of all realms that have entries.
     pub fn digests(&self) -> impl Iterator<Item = (Realm, u64)> {
-        self.digests.iter().map(|(r, d)| (*r, *d)).filter(|(_, d)| *d != 0)
+        self.digests.iter().map(|(realm, digest)| (*realm, *digest))
     }
 
     /// Keys that have changed since the last call: what must be stored, and may
@@ -344,4 +382,9 @@ impl Replica {
     pub fn take_oversize(&mut self, budget: usize) -> Vec<Entry> {
         self.rumours.take_oversize(&self.entries, budget)
     }
+}
+
+/// Against whose number of entries one counts.
+fn answerable(entry: &Entry) -> NodeId {
+    entry.key.owner().unwrap_or(entry.author)
 }

@@ -9,7 +9,7 @@ use crate::core::tables::{self, Network};
 
 /// The longest entry, in bytes.
 pub const MAX_ENTRY: usize = 16 << 10;
-/// Entries of one node, deleted ones too.
+/// Entries of one node, or written by it where every member may, deleted ones too.
 pub(super) const ENTRIES_PER_NODE: usize = 1 << 14;
 /// Addresses, aliases, pools: more than anybody uses.
 const MANY: usize = 64;
@@ -29,7 +29,7 @@ pub enum Refusal {
     Oversize,
     /// What it says does not fit its key, or no entry may say it.
     Malformed,
-    /// Its owner has written more entries than one host may.
+    /// Its author has written more entries than one host may.
     TooMany,
 }
 

@@ -12,6 +12,8 @@ use super::rumours::encoded_len;
 const BATCH: usize = 1 << 20;
 /// Keys of one summary.
 const SUMMARY: usize = 1 << 15;
+/// Keys that are asked for at once: about what a message has room for.
+const WANT: usize = 1 << 13;
 
 impl Replica {
     /// The first round's question.
@@ -43,32 +45,38 @@ impl Replica {
         Response::Summaries { realms, have }
     }
 
-    /// The second round's question; `None` if nothing differs.
-    pub fn ask_exchange(&self, realms: &[Realm], have: &[(Key, Version, u64)]) -> Option<Request> {
+    /// The second round's question, which may be about a part of what differs,
+    /// and how many entries differ; `None` if nothing does.
+    pub fn ask_exchange(
+        &self,
+        realms: &[Realm],
+        have: &[(Key, Version, u64)],
+    ) -> Option<(Request, usize)> {
         let theirs: BTreeMap<Key, (Version, u64)> =
             have.iter().map(|(k, v, f)| (*k, (*v, *f))).collect();
-        let newer = |key: &Key, entry: &Entry| match theirs.get(key) {
+        // A version does not tell which of two entries about a member counts, nor
+        // which of two that an author wrote at once: then both sides see both.
+        let unclear = |e: &Entry, version: Version, fingerprint: u64| {
+            let undecided = e.version == version || matches!(e.key, Key::Member(_));
+            undecided && e.fingerprint() != fingerprint
+        };
+        let newer = |e: &&Entry| match theirs.get(&e.key) {
             None => true,
-            Some((version, fingerprint)) => {
-                entry.version > *version
-                    || (entry.version == *version && entry.fingerprint() != *fingerprint)
-            }
+            Some((version, print)) => e.version > *version || unclear(e, *version, *print),
+        };
+        let older = |key: &Key, version: Version, print: u64| match self.entries.get(key) {
+            None => !self.is_dead(key, version),
+            Some(e) => e.version < version || unclear(e, version, print),
         };
         let realms: BTreeSet<Realm> = realms.iter().copied().collect();
         let mine = self.entries.values().filter(|e| realms.contains(&e.key.realm()));
-        let entries = batch(mine.filter(|e| newer(&e.key, e)));
-        let want: Vec<Key> = have
-            .iter()
-            .filter(|(key, version, fingerprint)| match self.entries.get(key) {
-                None => !self.is_dead(key, *version),
-                Some(entry) => {
-                    entry.version < *version
-                        || (entry.version == *version && entry.fingerprint() != *fingerprint)
-                }
-            })
-            .map(|(key, ..)| *key)
-            .collect();
-        (!entries.is_empty() || !want.is_empty()).then_some(Request::Exchange { entries, want })
+        let news: Vec<&Entry> = mine.filter(newer).collect();
+        let mut want: Vec<Key> =
+            have.iter().filter(|(k, v, p)| older(k, *v, *p)).map(|(k, ..)| *k).collect();
+        let differing = news.len() + want.len();
+        want.truncate(WANT);
+        let entries = batch(news.into_iter());
+        (differing > 0).then_some((Request::Exchange { entries, want }, differing))
     }
 
     /// Answers the second round.

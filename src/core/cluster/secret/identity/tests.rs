@@ -33,6 +33,7 @@ fn entries() -> Vec<Entry> {
         mtu: 1_500,
         program: "0.1.0".into(),
         floor: Version(3),
+        exchange: [0; 32],
         renounced: [(NodeId([7; 32]), NodeId([8; 32]))].into(),
     };
     let endpoint = EndpointBody {

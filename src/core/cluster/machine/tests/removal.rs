@@ -1,0 +1,155 @@
+//! Nodes that are taken out for good.
+
+use super::*;
+
+#[test]
+fn a_removed_hosts_ranges_are_inherited_and_it_is_shut_out() {
+    let mut mesh = Mesh::new(3);
+    let now = mesh.now;
+    mesh.hosts[2].publish_network(now, &network(1));
+    mesh.run(1000);
+    // Host 1 is given a part, the answer to which gets lost with the giver.
+    let want = Want::Exactly(addresses(32, 63));
+    let now = mesh.now;
+    let gift = mesh.hosts[2].request(now, id(1), Request::Share(POOL, want));
+    mesh.hosts[1].absorb(now, id(2), gift).unwrap();
+    mesh.cut.insert(2);
+    mesh.run(20_000);
+    assert!(!mesh.hosts[0].is_up(&id(2)));
+    let now = mesh.now;
+    mesh.hosts[0].remove(now, vec![id(2)]).unwrap();
+    let again = mesh.hosts[0].remove(now, vec![id(2)]).unwrap_err();
+    assert!(again.contains("under way"), "{again}");
+    mesh.run(2000);
+    assert_eq!(mesh.removals, [Ok(())]);
+    for n in 0..2 {
+        assert!(mesh.hosts[n].replica().is_removed(&id(2)));
+        assert!(mesh.owned(n, 2, POOL).is_none());
+        let renounced = &mesh.hosts[n].replica().node(&id(n)).unwrap().renounced;
+        assert!(renounced.is_empty(), "{renounced:?}");
+    }
+    assert_eq!(mesh.owned(0, 1, POOL).unwrap().ranges.count(), 32);
+    assert_eq!(mesh.owned(0, 0, POOL).unwrap().ranges.count(), 224);
+    assert_eq!(mesh.check(POOL), 256);
+    mesh.run(20_000);
+    assert_eq!(mesh.hosts[0].key_number(), 2, "the removed host knows the old key");
+
+    // It comes back and knows nothing of all that.
+    let before = mesh.digests(0);
+    mesh.cut.clear();
+    mesh.run(20_000);
+    assert_eq!(mesh.digests(0), before);
+    assert!(!mesh.hosts[0].is_up(&id(2)));
+    assert!(mesh.refused(0) > 0);
+    let now = mesh.now;
+    for request in [Request::Ping, mesh.hosts[2].replica().ask_digests()] {
+        let answer = mesh.hosts[0].request(now, id(2), request);
+        assert!(matches!(answer, Response::Refused(_)), "{answer:?}");
+    }
+    let own = mesh.hosts[2].replica().entry(&Key::Node(id(2))).cloned();
+    let join = Request::Join { exchange: [1; 32], entries: own.into_iter().collect() };
+    let Response::Refused(why) = mesh.hosts[0].admit(now, id(2), join) else { panic!() };
+    assert!(why.contains("fresh data directory"), "{why}");
+}
+
+#[test]
+fn a_removal_needs_everybody() {
+    let mut mesh = Mesh::new(4);
+    mesh.cut.extend([2, 3]);
+    mesh.run(20_000);
+    let now = mesh.now;
+    let why = mesh.hosts[0].remove(now, vec![id(3)]).unwrap_err();
+    assert!(why.contains("n2 cannot be reached"), "{why}");
+    let why = mesh.hosts[0].remove(now, vec![id(0)]).unwrap_err();
+    assert!(why.contains("not another member"), "{why}");
+    // Both at once can be removed.
+    mesh.hosts[0].remove(now, vec![id(2), id(3)]).unwrap();
+    mesh.run(1000);
+    assert_eq!(mesh.removals, [Ok(())]);
+    let members: Vec<NodeId> = mesh.hosts[1].replica().members().map(|(id, _)| id).collect();
+    assert_eq!(members.len(), 2);
+}
+
+#[test]
+fn who_does_not_answer_ends_a_removal_and_is_released() {
+    let mut mesh = Mesh::new(4);
+    mesh.cut.insert(3);
+    mesh.run(20_000);
+    mesh.cut.insert(2);
+    let now = mesh.now;
+    mesh.hosts[0].remove(now, vec![id(3)]).unwrap();
+    // Host 2 has promised, but its answer was lost.
+    let estate = Request::Estate(vec![id(3)], mesh.hosts[0].replica().entries().cloned().collect());
+    mesh.hosts[2].request(now, id(0), estate);
+    assert!(mesh.hosts[2].replica().node(&id(2)).unwrap().renounces(&id(3)));
+    mesh.drain();
+    let why = mesh.removals.pop().unwrap().unwrap_err();
+    assert!(why.contains("n2 did not answer"), "{why}");
+    assert!(!mesh.hosts[1].replica().node(&id(1)).unwrap().renounces(&id(3)), "released at once");
+    mesh.cut.clear();
+    mesh.run(30_000);
+    for n in 0..3 {
+        assert!(mesh.hosts[n].replica().node(&id(n)).unwrap().renounced.is_empty(), "{n}");
+    }
+    assert_eq!(mesh.digests(0), mesh.digests(3));
+}
+
+#[test]
+fn nobody_promises_two_that_could_contradict() {
+    let mut mesh = Mesh::new(4);
+    let estate =
+        |dead: &[usize]| Request::Estate(dead.iter().map(|n| id(*n)).collect(), Vec::new());
+    let now = mesh.now;
+    let mut ask =
+        |to: usize, by: usize, dead: &[usize]| mesh.hosts[to].request(now, id(by), estate(dead));
+    assert!(matches!(ask(0, 1, &[3]), Response::Entries(_)));
+    assert!(matches!(ask(0, 1, &[3]), Response::Entries(_)), "the same one may repeat it");
+    let Response::Refused(why) = ask(0, 2, &[3]) else { panic!() };
+    assert!(why.contains("n1 is removing it already"), "{why}");
+    assert!(matches!(ask(0, 3, &[2]), Response::Refused(_)), "host 3 is being removed itself");
+    assert!(matches!(ask(0, 2, &[0, 3]), Response::Refused(_)), "oneself");
+    assert!(matches!(ask(0, 2, &[1, 3]), Response::Entries(_)), "with the one that was promised");
+    let why = mesh.hosts[0].remove(now, vec![id(3)]).unwrap_err();
+    assert!(why.contains("removing it already"), "{why}");
+    // Nothing is given to who is to be removed.
+    let share = Request::Share(Space::Vni, Want::Within(Range { first: 4096, last: 9000 }, 0));
+    assert!(matches!(mesh.hosts[0].request(now, id(3), share), Response::Refused(_)));
+    // A release that says nothing of the issuer's own mind counts only if that is known.
+    let release = Request::Release(vec![id(3)], Vec::new());
+    mesh.hosts[0].request(now, id(2), release);
+    assert!(
+        mesh.hosts[0].replica().node(&id(0)).unwrap().renounces(&id(3)),
+        "host 1 still wants it"
+    );
+}
+
+#[test]
+fn a_restart_forgets_an_unfinished_removal() {
+    let mut mesh = Mesh::new(3);
+    mesh.cut.insert(2);
+    mesh.run(20_000);
+    let now = mesh.now;
+    mesh.hosts[0].remove(now, vec![id(2)]).unwrap();
+    let estate = Request::Estate(vec![id(2)], mesh.hosts[0].replica().entries().cloned().collect());
+    mesh.hosts[1].request(now, id(0), estate);
+    mesh.restart(0);
+    assert!(!mesh.hosts[0].replica().node(&id(0)).unwrap().renounces(&id(2)));
+    mesh.run(20_000);
+    assert!(!mesh.hosts[1].replica().node(&id(1)).unwrap().renounces(&id(2)));
+    let now = mesh.now;
+    mesh.hosts[1].remove(now, vec![id(2)]).unwrap();
+    mesh.run(1000);
+    assert_eq!(mesh.removals, [Ok(())]);
+}
+
+#[test]
+fn two_hosts_become_one_when_one_leaves() {
+    let mut mesh = Mesh::new(2);
+    let now = mesh.now;
+    mesh.hosts[1].publish_network(now, &network(1));
+    let mine: Vec<Entry> = mesh.hosts[1].replica().entries().cloned().collect();
+    assert_eq!(mesh.hosts[0].request(now, id(1), Request::Leave(mine)), Response::Done);
+    mesh.drain();
+    assert_eq!(mesh.removals, [Ok(())]);
+    assert_eq!(mesh.owned(0, 0, POOL).unwrap().ranges.count(), 256);
+}
