@@ -67,7 +67,8 @@ impl Machine {
         self.ring.primary()
     }
 
-    /// Takes keys that have come into the tables. The first ones are used at once.
+    /// Takes keys that have come into the tables. Of the first ones, one is used
+    /// at once.
     pub(super) fn learn_keys(&mut self, now: Now) {
         let first = self.learned.is_empty();
         for number in self.numbers() {
@@ -77,15 +78,26 @@ impl Machine {
                 self.learned.entry(number).or_insert(now);
             }
         }
-        if let Some(newest) = self.newest().filter(|_| first) {
-            self.use_key(newest);
+        // Of the newest one, others may not have heard yet.
+        let safe = self.numbers().into_iter().rev().take(2).last();
+        if let Some(safe) = safe.filter(|_| first) {
+            self.use_key(safe);
         }
     }
 
     fn use_key(&mut self, number: u32) {
+        // Others may still use the one that this host has used until now.
+        let oldest = self.ring.primary().min(number.saturating_sub(1));
         self.ring.set_primary(number);
-        self.ring.retire_below(number.saturating_sub(1));
-        self.learned.retain(|n, _| n.saturating_add(1) >= number);
+        self.ring.retire_below(oldest);
+        self.learned.retain(|n, _| *n >= oldest);
+    }
+
+    /// A member uses this key: it has waited for us, or we have missed something.
+    pub(super) fn follow_key(&mut self, number: Option<u32>) {
+        if let Some(number) = number.filter(|n| *n > self.ring.primary()) {
+            self.use_key(number);
+        }
     }
 
     /// Uses the next key when it has been known long enough, and makes one when
