@@ -16,6 +16,7 @@
 mod calls;
 mod faults;
 mod host;
+pub(crate) mod measure;
 
 mod network;
 pub(crate) mod scenario;

@@ -140,10 +140,14 @@ impl Truth {
         }
     }
 
-    /// Networks of removed nodes that nobody who stays has heard of are no more.
-    pub(crate) fn void_networks(&mut self, known: &BTreeSet<Id>) {
+    /// Networks of removed nodes that nobody who stays has heard of are no more,
+    /// nor are those that a node lost with its memory, because its disk was full.
+    pub(crate) fn void_networks(&mut self, restarted: Option<NodeId>, known: &BTreeSet<Id>) {
         let removed = &self.removed;
-        self.networks.retain(|id, net| !removed.contains(&net.creator) || known.contains(id));
+        self.networks.retain(|id, net| {
+            let gone = removed.contains(&net.creator) || restarted == Some(net.creator);
+            !gone || known.contains(id)
+        });
     }
 
     pub(crate) fn create(&mut self, creator: NodeId, id: Id, vni: u32, subnet: IpNet) {

@@ -240,18 +240,20 @@ impl World {
         let disk = &self.hosts[host].disk;
         disk.range(..=last).for_each(|(_, entry)| self.truth.remove(entry));
         if self.truth.removed.len() != before {
-            let known: BTreeSet<[u8; 32]> = self
-                .hosts
-                .iter()
-                .filter(|h| h.joined && !self.truth.removed.contains(&h.id()))
-                .flat_map(|h| match &h.machine {
-                    Some(machine) => machine.replica().entries().map(|e| e.key).collect(),
-                    None => h.disk.keys().copied().collect::<Vec<Key>>(),
-                })
-                .filter_map(|k| if let Key::Network(id) = k { Some(id) } else { None })
-                .collect();
-            self.truth.void_networks(&known);
+            let known = self.known_networks();
+            self.truth.void_networks(None, &known);
         }
+    }
+
+    /// Networks that any member knows, also those that do not run.
+    fn known_networks(&self) -> BTreeSet<[u8; 32]> {
+        let members =
+            self.hosts.iter().filter(|h| h.joined && !self.truth.removed.contains(&h.id()));
+        let keys = members.flat_map(|h| match &h.machine {
+            Some(machine) => machine.replica().entries().map(|e| e.key).collect(),
+            None => h.disk.keys().copied().collect::<Vec<Key>>(),
+        });
+        keys.filter_map(|k| if let Key::Network(id) = k { Some(id) } else { None }).collect()
     }
 
     /// Does what a machine wants done, and wakes it when it is due.
@@ -316,6 +318,9 @@ impl World {
             && let Some(machine) = &self.hosts[host].machine
         {
             self.truth.restarted(machine);
+            let me = machine.me();
+            let known = self.known_networks();
+            self.truth.void_networks(Some(me), &known);
         }
         self.settle(host);
     }

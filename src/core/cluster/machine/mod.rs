@@ -36,7 +36,7 @@ use super::entry::{Entry, Key, Node, NodeId, Secret};
 use super::membership::{self, Membership, Peer};
 use super::replica::Replica;
 use super::rpc::{Request, Response};
-use super::secret::envelope::{Opener, Sealer};
+use super::secret::envelope::{self, Opener, Sealer};
 use super::secret::identity::Identity;
 use super::secret::ring::KeyRing;
 use crate::core::Now;
@@ -318,6 +318,7 @@ impl Machine {
 
     /// A datagram arrived on the control port.
     pub fn datagram(&mut self, now: Now, bytes: &mut [u8]) {
+        let number = envelope::key_number(bytes);
         let (sender, packet) = match self.opener.open(&self.ring, bytes) {
             Ok((sender, plain)) => (sender, Packet::decode(plain)),
             Err(refusal) => return self.refuse_datagram(refusal.name()),
@@ -327,6 +328,7 @@ impl Machine {
             return self.refuse_datagram("not-a-member");
         }
         self.counters.datagrams += 1;
+        self.follow_key(number);
         match packet {
             Some(Packet::Swim(bytes)) => self.membership.datagram(now, &bytes),
             Some(Packet::News(entries)) => {
@@ -354,8 +356,13 @@ impl Machine {
             self.next_gossip = now + self.settings.gossip_interval;
         }
         if now >= self.next_sync {
-            self.next_sync = now + self.jittered(self.settings.sync_interval);
             self.sync_with_someone();
+            // Whoever has come or is looked for does not wait for its turn: some may
+            // not answer.
+            let soon = !self.sync_soon.is_empty();
+            let Settings { gossip_interval, sync_interval, .. } = self.settings;
+            self.next_sync =
+                now + self.jittered(if soon { gossip_interval } else { sync_interval });
         }
         self.turn_ring(now);
         self.probe_paths(now);

@@ -94,9 +94,18 @@ impl Machine {
     }
 
     fn use_key(&mut self, number: u32) {
+        // Others may still use the one that this host has used until now.
+        let oldest = self.ring.primary().min(number.saturating_sub(1));
         self.ring.set_primary(number);
-        self.ring.retire_below(number.saturating_sub(1));
-        self.learned.retain(|n, _| n.saturating_add(1) >= number);
+        self.ring.retire_below(oldest);
+        self.learned.retain(|n, _| *n >= oldest);
+    }
+
+    /// A member uses this key: it has waited for us, or we have missed something.
+    pub(super) fn follow_key(&mut self, number: Option<u32>) {
+        if let Some(number) = number.filter(|n| *n > self.ring.primary()) {
+            self.use_key(number);
+        }
     }
 
     /// Uses the next key when it has been known long enough, and makes one when

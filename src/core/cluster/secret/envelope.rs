@@ -102,6 +102,14 @@ impl Refusal {
     }
 }
 
+/// The number of the key that a datagram says it is sealed with.
+pub fn key_number(datagram: &[u8]) -> Option<u32> {
+    match datagram.first_chunk()? {
+        [FORMAT, n0, n1, n2, n3] => Some(u32::from_be_bytes([*n0, *n1, *n2, *n3])),
+        _ => None,
+    }
+}
+
 /// Opens what a host receives, every datagram once.
 #[derive(Debug, Default)]
 pub struct Opener {

@@ -2,8 +2,10 @@
 //! with the primary key and name its number.
 //!
 //! A rotation loses nothing: key N+1 is spread first and accepted at once, then
-//! each host seals with it when it has it, while N is still accepted for what
-//! is on its way; key N-1 and all before it are retired later.
+//! each host seals with it when all have it, while N is still accepted for what
+//! is on its way; key N-1 and all before it are retired then. A host that has
+//! missed some rotations accepts all newer keys as soon as it has heard of them,
+//! or it would be deaf until it had caught up with one after the other.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,15 +52,15 @@ impl KeyRing {
         known
     }
 
-    /// Whether what is sealed with this key is opened: the primary one, the one
-    /// before it and the one after it, as far as the ring has them.
+    /// Whether what is sealed with this key is opened: with any that the ring has
+    /// and that is not retired.
     pub fn accepts(&self, number: u32) -> bool {
-        number.abs_diff(self.primary) <= 1 && self.keys.contains_key(&number)
+        self.keys.contains_key(&number)
     }
 
     /// The key with this number, if it is accepted.
     pub(super) fn cipher(&self, number: u32) -> Option<XChaCha20Poly1305> {
-        let secret = self.keys.get(&number).filter(|_| self.accepts(number))?;
+        let secret = self.keys.get(&number)?;
         Some(XChaCha20Poly1305::new((&secret.0).into()))
     }
 }

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::ring::KeyRing;
 use super::super::testing::assert_hidden;
-use super::{OVERHEAD, Opener, Refusal, Sealer};
+use super::{OVERHEAD, Opener, Refusal, Sealer, key_number};
 use crate::core::cluster::entry::{NodeId, Secret};
 
 const NODE: NodeId = NodeId([1; 32]);
@@ -71,20 +71,24 @@ fn a_rotation_loses_nothing() {
 }
 
 #[test]
-fn only_neighbours_of_the_primary_key_are_accepted() {
+fn keys_are_accepted_until_they_are_retired() {
     let mut ring = ring();
     (5..10).for_each(|n| ring.insert(n, Secret([n as u8; 32])));
-    let accepted: Vec<u32> = (0..20).filter(|n| ring.accepts(*n)).collect();
-    assert_eq!(accepted, [6, 7, 8]);
+    let accepted = |ring: &KeyRing| -> Vec<u32> { (0..20).filter(|n| ring.accepts(*n)).collect() };
+    assert_eq!(accepted(&ring), [5, 6, 7, 8, 9]);
     let mut ahead = self::ring();
-    ahead.insert(9, Secret([9; 32]));
-    assert!(ahead.set_primary(9));
-    let datagram = sealer().seal(&ahead, b"two ahead").unwrap();
-    assert_eq!(open(&mut Opener::new(), &ring, &datagram), Err(Refusal::UnknownKey));
+    (9..11).for_each(|n| ahead.insert(n, Secret([n as u8; 32])));
+    let mut seal = |number| {
+        assert!(ahead.set_primary(number));
+        sealer().seal(&ahead, b"ahead").unwrap()
+    };
+    assert_eq!(open(&mut Opener::new(), &ring, &seal(9)).unwrap(), b"ahead");
+    assert_eq!(open(&mut Opener::new(), &ring, &seal(10)), Err(Refusal::UnknownKey));
+    assert_eq!(key_number(&seal(10)), Some(10));
     assert!(!ring.set_primary(30));
     assert_eq!(ring.primary(), 7);
     ring.retire_below(9);
-    assert_eq!((ring.accepts(6), ring.accepts(7), ring.accepts(8)), (false, true, false));
+    assert_eq!(accepted(&ring), [7, 9]);
 }
 
 #[test]
