@@ -82,7 +82,9 @@ impl Machine {
         let Some(call) = self.calls.remove(&id) else { return };
         match (call, response) {
             (Call::Digests { to, round }, Some(Response::Summaries { realms, have })) => {
-                self.differing.insert(to, realms.len());
+                if self.replica.is_member(&to) {
+                    self.differing.insert(to, realms.len());
+                }
                 match self.replica.ask_exchange(&realms, &have) {
                     Some(request) => {
                         self.call(to, Call::Exchange { to, round }, request);
