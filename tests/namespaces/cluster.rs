@@ -121,6 +121,10 @@ fn joins_that_would_lose_something_are_refused() {
     refused(&lonely.vx(&["cluster", "leave"]), &["no cluster"]);
     let line = format!("cluster join --token {} 10.99.0.200", member.token());
     refused(&lonely.try_line(&line), &["10.99.0.200"]);
+    // By a name that two have nobody could say which is meant.
+    let twin = Host::start(fabric.plug(4), Fabric::vtep(4), &["--name", member.ns.name()]);
+    let line = format!("cluster join --token {} {}", member.token(), member.vtep);
+    refused(&twin.try_line(&line), &[member.ns.name(), "--name"]);
     assert_eq!(member.nodes().len(), 2);
 }
 

@@ -1,6 +1,8 @@
 //! The underlay cut and healed, frames lost, daemons killed: afterwards all
 //! hosts show the same, and no address is there twice.
 
+use nix::sys::signal::{Signal, kill};
+
 use crate::common::cluster::{all_ping, container, wait_agreement, wait_down};
 use crate::common::fabric::Fabric;
 use crate::common::host::Host;
@@ -92,6 +94,26 @@ fn a_killed_host_comes_back_without_stale_entries() {
     all_ping(&[&one, &stays, &three]);
 }
 
+/// Its containers' traffic stops with it, and goes on with it.
+#[test]
+fn a_frozen_host_is_hidden_and_shown_again() {
+    need!(root());
+    let (_fabric, hosts) = lab();
+    let boxes = hosts.each_ref().map(|host| container(host, "red", ""));
+    wait_agreement(&hosts.each_ref());
+    for _ in 0..2 {
+        kill(hosts[1].pid(), Signal::SIGSTOP).unwrap();
+        for host in [&hosts[0], &hosts[2]] {
+            wait_down(host, &hosts[1]);
+            wait_until("its endpoints are hidden", || !host.knows(&boxes[1].endpoint));
+        }
+        boxes[0].ns.ping(boxes[2].ip);
+        kill(hosts[1].pid(), Signal::SIGCONT).unwrap();
+        wait_agreement(&hosts.each_ref());
+        all_ping(&boxes.each_ref());
+    }
+}
+
 #[test]
 fn all_hosts_are_killed_at_once_time_and_again() {
     need!(root());
@@ -138,7 +160,7 @@ fn a_host_is_killed_while_it_attaches() {
                 victim.endpoints().iter().filter(|e| e.name.starts_with(&of_round)).count() > 2
             });
             container(steady, "red", "");
-            nix::sys::signal::kill(victim.pid(), nix::sys::signal::Signal::SIGKILL).unwrap();
+            kill(victim.pid(), Signal::SIGKILL).unwrap();
             assert!(attaching.join().unwrap().is_some(), "it was killed too late");
         });
         hosts[1].restart();

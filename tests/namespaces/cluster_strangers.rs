@@ -1,8 +1,10 @@
 //! Strangers on the control port: they learn nothing, cost little, and the
 //! members do not notice them.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use vxmesh::api::NodeState;
@@ -12,7 +14,7 @@ use crate::common::fabric::Fabric;
 use crate::common::host::Host;
 use crate::common::lab::{attach_known, wait_network};
 use crate::common::netns::{Netns, Output, command};
-use crate::common::{SOON, root, tool};
+use crate::common::{SOON, root, tool, wait_until};
 
 /// By how much a daemon may grow under any of this, in KiB.
 const GROWTH: u64 = 32 << 10;
@@ -22,7 +24,7 @@ const CONNECTIONS: usize = 2000;
 struct Lab {
     hosts: [Host; 2],
     far: Netns,
-    _fabric: Fabric,
+    fabric: Fabric,
 }
 
 fn lab() -> Lab {
@@ -31,7 +33,7 @@ fn lab() -> Lab {
     hosts[0].ok("network create red --subnet 10.1.0.0/24");
     wait_network("red", &hosts.each_ref());
     let far = fabric.plug(99);
-    Lab { hosts, far, _fabric: fabric }
+    Lab { hosts, far, fabric }
 }
 
 impl Lab {
@@ -160,6 +162,63 @@ fn thousands_of_connections_cost_little() {
         assert_eq!(answer(stream, SOON), [0_u8; 0], "a stranger was answered");
     }
     lab.members_work();
+}
+
+/// As many silent connections as the port takes, new ones all the time: members
+/// and newcomers still get their turn.
+#[test]
+fn a_flood_of_connections_keeps_nobody_out() {
+    need!(root().and_then(|()| descriptors()));
+    let lab = lab();
+    let newcomer = lab.fabric.host(3);
+    let target = lab.target();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flood = scope.spawn(|| lab.far.enter(|| flood(target, &ended)));
+        // Ends the flood also where an assertion fails.
+        let end = End(&ended);
+        let sandbox = Netns::new("box");
+        // Each of a part of the network that the first host owns so far.
+        for last in [250, 200, 150, 100] {
+            let line = format!(
+                "attach red --netns {} --ip 10.1.0.{last} --name e{last} --ifname e{last}",
+                sandbox.name()
+            );
+            wait_until("the second host gets a share", || lab.hosts[1].try_line(&line).ok());
+        }
+        let line = format!("cluster join --token {} {}", lab.hosts[1].token(), target.ip());
+        wait_until("another host joins", || newcomer.try_line(&line).ok());
+        drop(end);
+        assert!(flood.join().unwrap() > CONNECTIONS, "that was no flood");
+    });
+    wait_agreement(&[&lab.hosts[0], &lab.hosts[1], &newcomer]);
+}
+
+/// Sets it when dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Opens connections, the latest few hundred of which stay; returns how many.
+fn flood(target: SocketAddr, ended: &AtomicBool) -> usize {
+    let mut held = VecDeque::new();
+    let mut opened = 0;
+    while !ended.load(Ordering::Relaxed) || opened <= CONNECTIONS {
+        if let Ok(stream) = TcpStream::connect_timeout(&target, SOON) {
+            held.push_back(stream);
+            opened += 1;
+        }
+        if held.len() > 400 {
+            held.pop_front();
+        }
+        // Some thousand a second at most: the machine is not ours alone.
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    opened
 }
 
 /// The test itself holds one for each connection.

@@ -2,13 +2,14 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
+use crate::common::cluster::wait_down;
 use crate::common::fabric::Fabric;
 use crate::common::frames::{IPV4, Mac, UDP, ethernet, ipv4, udp, vxlan};
 use crate::common::host::Host;
 use crate::common::lab::{attach_known, wait_network};
 use crate::common::netns::Netns;
 use crate::common::raw::PacketSocket;
-use crate::common::{root, tool, wait_until};
+use crate::common::{root, wait_until};
 
 const VNI: u32 = 5000;
 const I_FLAG: u8 = 0x08;
@@ -36,7 +37,8 @@ struct Lab {
     member: UdpSocket,
     foreign: UdpSocket,
     ear: PacketSocket,
-    _rest: (Vec<Host>, Vec<Netns>, Fabric),
+    others: [Host; 2],
+    _rest: (Vec<Netns>, Fabric),
 }
 
 fn lab() -> Lab {
@@ -53,8 +55,8 @@ fn lab() -> Lab {
     let member = second.ns.enter(|| UdpSocket::bind((second.vtep, 0)).unwrap());
     let foreign = far.enter(|| UdpSocket::bind((Fabric::vtep(FOREIGN), 0)).unwrap());
     let ear = PacketSocket::open(&ours, "eth0");
-    let rest = (vec![second, third], vec![ours, own, another, far], fabric);
-    Lab { host, member, foreign, ear, _rest: rest }
+    let rest = (vec![ours, own, another, far], fabric);
+    Lab { host, member, foreign, ear, others: [second, third], _rest: rest }
 }
 
 impl Lab {
@@ -75,7 +77,7 @@ impl Lab {
 
 #[test]
 fn a_member_sends_for_its_own_endpoints_only() {
-    need!(root().and_then(|()| tool("nft")));
+    need!(root());
     let lab = lab();
     for (what, reason, src, source) in [
         ("another host's MAC", "spoofed-mac", mac(ANOTHER), ANOTHER),
@@ -98,7 +100,7 @@ fn a_member_sends_for_its_own_endpoints_only() {
 
 #[test]
 fn a_foreign_vtep_does_not_speak_for_the_clusters_endpoints() {
-    need!(root().and_then(|()| tool("nft")));
+    need!(root());
     let lab = lab();
     for (what, reason, src) in [
         ("a member's MAC from a foreign VTEP", "spoofed-mac", mac(OWN)),
@@ -106,4 +108,24 @@ fn a_foreign_vtep_does_not_speak_for_the_clusters_endpoints() {
     ] {
         lab.refuses(reason, what, &lab.foreign, src, OWN);
     }
+}
+
+/// What it may have sent as a member counts for nothing afterwards.
+#[test]
+fn a_member_that_is_down_or_removed_is_a_stranger() {
+    need!(root());
+    let mut lab = lab();
+    lab.others[0].kill_9();
+    wait_down(&lab.host, &lab.others[0]);
+    wait_down(&lab.others[1], &lab.others[0]);
+    lab.refuses("stranger", "a member that is down", &lab.member, mac(OWN), OWN);
+    lab.host.ok(&format!("node rm {}", lab.others[0].ns.name()));
+    lab.refuses("stranger", "a member that was removed", &lab.member, mac(OWN), OWN);
+    // It does not know that it was removed, and says so to everybody.
+    lab.others[0].restart();
+    wait_until("it has tried", || {
+        lab.host.status().cluster.refused.iter().any(|r| r.node.is_empty() && r.count > 0)
+    });
+    lab.refuses("stranger", "a removed member that is back", &lab.member, mac(OWN), OWN);
+    assert_eq!(lab.host.endpoints().len(), 2);
 }

@@ -1,13 +1,15 @@
 //! The control port: moves datagrams and connections between the sockets and
 //! the machine.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::AbortHandle;
 
 use super::stream::{self, Caller};
 use crate::control::error::{Error, failed};
@@ -18,8 +20,11 @@ use crate::core::cluster::rpc::{Request, Response};
 use crate::core::cluster::secret::noise::Kind;
 use crate::dataplane;
 
-/// Connections of others that are served side by side; more are closed at once.
+/// Members and newcomers that are served side by side; more are closed at once.
 const CALLERS: usize = 128;
+/// Connections that have yet to show whose they are. The oldest makes room for
+/// the latest, so that strangers who only hold theirs keep nobody out.
+const UNKNOWN: usize = 128;
 /// Datagrams taken in a row before anything else has its turn.
 const BATCH: usize = 64;
 /// The longest datagram that is read; ours are far shorter.
@@ -62,7 +67,7 @@ pub(in crate::control) type Wake = Arc<Notify>;
 pub(in crate::control) async fn run(control: Arc<Control>, sockets: Sockets) {
     let Sockets { udp, tcp } = sockets;
     let udp = Arc::new(udp);
-    let callers = Arc::new(Semaphore::new(CALLERS));
+    let mut door = Door::default();
     let mut save = tokio::time::interval(SAVE_INTERVAL);
     let mut buffer = vec![0; DATAGRAM];
     let wake = control.wake.clone();
@@ -75,7 +80,7 @@ pub(in crate::control) async fn run(control: Arc<Control>, sockets: Sockets) {
                 }
             }
             accepted = tcp.accept() => match accepted {
-                Ok((stream, _)) => meet(&control, &callers, stream),
+                Ok((stream, _)) => door.meet(&control, stream),
                 // No descriptors left, most likely: let some be closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
@@ -121,27 +126,56 @@ fn receive(control: &Control, udp: &UdpSocket, buffer: &mut [u8]) {
     }
 }
 
-fn meet(control: &Arc<Control>, callers: &Arc<Semaphore>, stream: TcpStream) {
-    let Ok(permit) = callers.clone().try_acquire_owned() else {
-        return control.count_refused_connection();
-    };
-    let control = control.clone();
-    tokio::spawn(async move {
-        let _permit = permit;
-        // Strangers go away without a word; members ask again.
-        if serve(&control, stream).await.is_err() {
-            control.count_refused_connection();
-        }
-        control.wake.notify_one();
-    });
+/// Where callers show who they are.
+struct Door {
+    unknown: VecDeque<AbortHandle>,
+    callers: Arc<Semaphore>,
 }
 
-async fn serve(control: &Arc<Control>, stream: TcpStream) -> io::Result<()> {
+impl Default for Door {
+    fn default() -> Door {
+        Door { unknown: VecDeque::new(), callers: Arc::new(Semaphore::new(CALLERS)) }
+    }
+}
+
+impl Door {
+    fn meet(&mut self, control: &Arc<Control>, stream: TcpStream) {
+        self.unknown.retain(|task| !task.is_finished());
+        if self.unknown.len() >= UNKNOWN
+            && let Some(oldest) = self.unknown.pop_front()
+        {
+            oldest.abort();
+            control.count_refused_connection();
+        }
+        let (control, callers) = (control.clone(), self.callers.clone());
+        let meeting = tokio::spawn(async move {
+            // Strangers go away without a word; members ask again.
+            match (welcome(&control, stream).await, callers.try_acquire_owned()) {
+                (Ok(caller), Ok(permit)) => {
+                    // On its own: whom we know makes room for nobody.
+                    tokio::spawn(serve(control, caller, permit));
+                }
+                _ => control.count_refused_connection(),
+            }
+        });
+        self.unknown.push_back(meeting.abort_handle());
+    }
+}
+
+async fn welcome(control: &Control, stream: TcpStream) -> io::Result<Caller> {
     let (tag, token) = control.credentials().ok_or(io::ErrorKind::NotConnected)?;
-    let mut caller = {
-        let is_member = |key: &[u8; 32]| control.member_by_exchange(key).is_some();
-        Caller::meet(stream, &control.identity(), tag, &token, is_member).await?
-    };
+    let is_member = |key: &[u8; 32]| control.member_by_exchange(key).is_some();
+    Caller::meet(stream, &control.identity(), tag, &token, is_member).await
+}
+
+async fn serve(control: Arc<Control>, mut caller: Caller, _permit: OwnedSemaphorePermit) {
+    if converse(&control, &mut caller).await.is_err() {
+        control.count_refused_connection();
+    }
+    control.wake.notify_one();
+}
+
+async fn converse(control: &Arc<Control>, caller: &mut Caller) -> io::Result<()> {
     let exchange = caller.exchange();
     while let Some(request) = caller.request().await? {
         let response = match caller.kind {

@@ -245,7 +245,9 @@ fn daemon_command(data: &Path, socket: &Path, vtep: IpAddr, arguments: &[String]
 fn spawn(ns: &Netns, dir: &Path, data: &Path, vtep: IpAddr, arguments: &[String]) -> Daemon {
     let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
     let mut command = daemon_command(data, &dir.join("vxmesh.sock"), vtep, arguments);
-    command.args(["--name", ns.name()]);
+    if !arguments.iter().any(|a| a == "--name") {
+        command.args(["--name", ns.name()]);
+    }
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     Daemon(ns.enter(move || command.spawn().unwrap()))
 }

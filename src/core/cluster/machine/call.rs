@@ -86,7 +86,9 @@ impl Machine {
                 Call::Digests { to, round, differing },
                 Some(Response::Summaries { realms, have }),
             ) => {
-                self.differing.insert(to, realms.len());
+                if self.replica.is_member(&to) {
+                    self.differing.insert(to, realms.len());
+                }
                 match self.replica.ask_exchange(&realms, &have) {
                     // What did not fit one message follows, as long as that helps.
                     Some((request, left)) if left < differing && round < MAX_ROUNDS => {

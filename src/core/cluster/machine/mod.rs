@@ -499,12 +499,8 @@ impl Machine {
 
     fn members_changed(&mut self, now: Now) {
         let members: BTreeSet<NodeId> = self.replica.members().map(|(id, _)| id).collect();
-        let gone: Vec<NodeId> =
-            self.down.keys().copied().filter(|id| !members.contains(id)).collect();
-        for id in gone {
-            self.down.remove(&id);
-            self.differing.remove(&id);
-        }
+        self.down.retain(|id, _| members.contains(id));
+        self.differing.retain(|id, _| members.contains(id));
         let me = self.me();
         for id in &members {
             if *id != me && self.admitted.insert(*id) {
