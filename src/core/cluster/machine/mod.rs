@@ -371,10 +371,10 @@ impl Machine {
 
     /// When [`Machine::tick`] wants to be called next.
     pub fn due(&self) -> Now {
-        let timers = [self.next_gossip, self.next_sync];
-        let earliest = timers.into_iter().fold(Now::MAX, Now::min);
-        let others = self.membership.due().into_iter().chain(self.paths_due());
-        others.fold(earliest, Now::min)
+        let heard = self.membership.up().next().is_some() && self.replica.has_rumours();
+        let gossip = heard.then_some(self.next_gossip);
+        let others = gossip.into_iter().chain(self.membership.due()).chain(self.paths_due());
+        others.fold(self.next_sync, Now::min)
     }
 
     /// The next thing to be done; to be drained after every other call.

@@ -25,7 +25,7 @@ impl Packet {
         // The padding's length takes one to three bytes itself.
         let fits = |width: &usize| {
             let padding = len.saturating_sub(bare + width);
-            varint_len(padding) == *width
+            varint_len(padding) <= *width
         };
         let width = (1..=3).find(fits).unwrap_or(3);
         Packet::Probe(nonce, vec![0; len.saturating_sub(bare + width)])

@@ -378,6 +378,11 @@ impl Replica {
         self.rumours.pack(&self.entries, budget, hosts)
     }
 
+    /// Whether there is anything left to tell.
+    pub fn has_rumours(&self) -> bool {
+        !self.rumours.is_empty()
+    }
+
     /// Fresh entries that are too long for any datagram of `budget` bytes.
     pub fn take_oversize(&mut self, budget: usize) -> Vec<Entry> {
         self.rumours.take_oversize(&self.entries, budget)

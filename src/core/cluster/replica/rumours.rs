@@ -23,6 +23,10 @@ impl Rumours {
         self.told.insert(key, 0);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
     pub(super) fn remove(&mut self, key: &Key) {
         self.told.remove(key);
     }

@@ -397,7 +397,8 @@ fn strangers_change_nothing_and_are_counted() {
 fn only_who_says_who_it_is_is_admitted() {
     let mut mesh = Mesh::new(2);
     let now = mesh.now;
-    let (exchange, newcomer) = ([1; 32], id(7));
+    // As the nodes of these tests have it.
+    let (exchange, newcomer) = ([0; 32], id(7));
     let of = |n: usize, name: usize| {
         identity(n).sign_entry(Key::Node(id(n)), Version(1), Some(Body::Node(node(name))))
     };
