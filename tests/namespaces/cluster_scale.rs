@@ -30,6 +30,7 @@ fn many_daemons_converge_and_idle() {
     need!(root());
     let fabric = Fabric::new();
     let hosts: Vec<Host> = (1..=DAEMONS).map(|n| fabric.host(n)).collect();
+    Fabric::introduce(&hosts, DAEMONS);
     let all: Vec<&Host> = hosts.iter().collect();
     let start = Instant::now();
     // A storm: all at once, by one member.

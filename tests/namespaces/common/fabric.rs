@@ -32,7 +32,7 @@ impl Fabric {
         let bridge = self.ns.name();
         ns.ip(&format!("link add {UNDERLAY} type veth peer name p{number} netns {bridge}"));
         self.ns.ip(&format!("link set p{number} master br0 up"));
-        ns.ip(&format!("link set {UNDERLAY} up"));
+        ns.ip(&format!("link set {UNDERLAY} address {} up", mac(number)));
         ns.address(&format!("{}/24", Fabric::vtep(number)), UNDERLAY);
         ns
     }
@@ -48,6 +48,22 @@ impl Fabric {
         hosts[1..].iter().for_each(|host| host.join(&hosts[0]));
         wait_members(&hosts.each_ref());
         hosts
+    }
+
+    /// Lets the hosts 1 to `count` know each other's MACs for good. The kernel's
+    /// neighbour table is one for all namespaces, and too small for what so many
+    /// hosts would learn: it drops packets when it is full.
+    pub(crate) fn introduce(hosts: &[Host], count: u8) {
+        for host in hosts {
+            let line = |n| {
+                let (ip, mac) = (Fabric::vtep(n), mac(n));
+                format!("neigh replace {ip} lladdr {mac} dev {UNDERLAY} nud permanent\n")
+            };
+            let batch = tempfile::NamedTempFile::new().unwrap();
+            let lines: String = (1..=count).map(line).collect();
+            std::fs::write(batch.path(), lines).unwrap();
+            host.ns.ip(&format!("-batch {}", batch.path().display()));
+        }
     }
 
     /// Cuts these hosts off from all others, not from each other.
@@ -91,4 +107,9 @@ impl Fabric {
         });
         assert!(output.status.success(), "nft: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// The MAC of a host's port.
+fn mac(number: u8) -> String {
+    format!("02:99:00:00:00:{number:02x}")
 }
