@@ -58,7 +58,7 @@ pub(in crate::control) fn node(control: &Control, state: &State, id: NodeId) -> 
 /// The cluster's part of `status`.
 pub(in crate::control) fn state(control: &Control, state: &State) -> api::ClusterState {
     let machine = &state.cluster.machine;
-    let differing = machine.differing().iter().filter(|(_, realms)| **realms > 0);
+    let differing = machine.differing(control.now());
     api::ClusterState {
         id: state.cluster.tag.to_string(),
         nodes: machine.replica().members().count(),
@@ -66,7 +66,7 @@ pub(in crate::control) fn state(control: &Control, state: &State) -> api::Cluste
         control: control.myself().control,
         health: machine.health(),
         key: machine.key_number(),
-        differing: differing.map(|(id, _)| machine.name_of(id)).collect(),
+        differing: differing.map(|id| machine.name_of(&id)).collect(),
         refused: refused(state),
         capacity: capacity(machine),
     }

@@ -87,7 +87,7 @@ impl Machine {
                 Some(Response::Summaries { realms, have }),
             ) => {
                 if self.replica.is_member(&to) {
-                    self.differing.insert(to, realms.len());
+                    self.differing.insert(to, (now, realms.len()));
                 }
                 match self.replica.ask_exchange(&realms, &have) {
                     // What did not fit one message follows, as long as that helps.

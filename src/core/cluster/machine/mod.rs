@@ -168,7 +168,7 @@ pub struct Machine {
     /// Hosts to compare with before any random one.
     sync_soon: VecDeque<NodeId>,
     /// How many realms differed when a host was last compared with.
-    differing: BTreeMap<NodeId, usize>,
+    differing: BTreeMap<NodeId, (Now, usize)>,
     removal: Option<Removal>,
     /// Hosts that have failed, and since when.
     down: BTreeMap<NodeId, Now>,
@@ -462,10 +462,15 @@ impl Machine {
         self.down.get(id).copied()
     }
 
-    /// How many realms differed when this host was last compared with the
-    /// others, by host.
-    pub fn differing(&self) -> &BTreeMap<NodeId, usize> {
-        &self.differing
+    /// Members whose tables differed from this host's when they were compared, by
+    /// id. What was seen half a minute ago says nothing any more: then both have
+    /// compared with others.
+    pub fn differing(&self, now: Now) -> impl Iterator<Item = NodeId> {
+        let fresh = move |at: Now| now.saturating_sub(at) <= 6 * self.settings.sync_interval;
+        let differ = move |(id, (at, realms)): (&NodeId, &(Now, usize))| {
+            (*realms > 0 && fresh(*at)).then_some(*id)
+        };
+        self.differing.iter().filter_map(differ)
     }
 
     /// After the replica may have changed.
