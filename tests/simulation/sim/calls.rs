@@ -129,6 +129,10 @@ impl World {
             return self.unanswered(from, life, caller, Duration::from_millis(1));
         };
         let joins = matches!(caller, Caller::Join);
+        // One that has become another host meanwhile has another token.
+        if joins && !self.hosts[host].joined {
+            return self.unanswered(from, life, caller, Duration::from_millis(1));
+        }
         let peer = machine.replica().members().find(|(_, key)| *key == exchange).map(|(id, _)| id);
         let newcomer = match &request {
             Request::Join { entries, .. } if joins => entries.first().map(|e: &Entry| e.author),

@@ -157,11 +157,19 @@ impl World {
         for host in 0..self.hosts.len() {
             let h = &mut self.hosts[host];
             (h.asleep, h.lag, h.disk_full) = (self.now, Duration::ZERO, false);
-            let removed = h.joined && self.truth.removed.contains(&h.id());
-            if removed {
+            self.restart(host);
+        }
+        self.replace_removed();
+    }
+
+    /// Hosts that were removed while they were away, or whose leaving nobody
+    /// confirmed, are told by their people to begin anew.
+    pub(crate) fn replace_removed(&mut self) {
+        for host in 0..self.hosts.len() {
+            let h = &self.hosts[host];
+            if h.joined && self.truth.removed.contains(&h.id()) {
                 self.start_anew(host);
             }
-            self.restart(host);
         }
     }
 }

@@ -167,7 +167,8 @@ fn deaths(world: &mut World, times: usize) -> Result<(Vec<Duration>, Vec<Duratio
         let step = Duration::from_millis(100);
         let back = world.until(step, LIMIT, World::see_each_other);
         back.ok_or("a node that comes back is not seen by all")?;
-        world.run(Duration::from_secs(5));
+        // Until nobody doubts its own health any more.
+        world.run(Duration::from_secs(20));
     }
     Ok((first, all))
 }

@@ -7,8 +7,8 @@ use super::super::entry::{Entry, Key};
 /// A message of more entries than these repairs rather than tells news: what it
 /// brings is not told on.
 pub(super) const HANDED_ON: usize = 64;
-/// memberlist's RetransmitMult: each rumour is told this many times the decimal
-/// logarithm of the number of hosts.
+/// memberlist's RetransmitMult: each rumour is told this many times the number of
+/// decimal digits of the number of hosts.
 const RETRANSMIT: usize = 4;
 
 /// What is still to be told.
@@ -54,7 +54,7 @@ impl Rumours {
             }
             left -= len;
             packed.push(entry.clone());
-            let limit = RETRANSMIT * (hosts + 1).ilog10().max(1) as usize;
+            let limit = RETRANSMIT * (hosts.max(1).ilog10() as usize + 1);
             match self.told.get_mut(&key) {
                 Some(told) if *told + 1 < limit => *told += 1,
                 _ => self.remove(&key),
