@@ -157,7 +157,9 @@ impl Machine {
             self.replica.write(Key::Member(*id), Some(Body::Member(removed)));
         }
         self.take_back(me, &removal.dead);
-        // Whoever was removed knows the ring's keys.
+        // Whoever was removed knows the ring's keys. The first new one is used soon,
+        // the second retires what was known.
+        self.rotate_key(now);
         self.rotate_key(now);
         self.outputs.push_back(Output::Removal(Ok(())));
     }
