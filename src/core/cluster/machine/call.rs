@@ -33,6 +33,10 @@ impl Machine {
         let exchange = self.replica.members().find(|(id, _)| *id == to).map(|(_, key)| key);
         let at = self.replica.node(&to).map(|n| n.control);
         let (Some(exchange), Some(at)) = (exchange, at) else { return false };
+        // A sync that was begun before would carry what cannot be stored.
+        if self.mute && !matches!(call, Call::Probe { .. }) {
+            return false;
+        }
         let must = matches!(call, Call::Estate { .. } | Call::Release);
         if self.calls.len() >= MAX_CALLS && !must {
             return false;
