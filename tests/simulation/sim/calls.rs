@@ -144,6 +144,10 @@ impl World {
         };
         let leaves = matches!(request, Request::Leave(_));
         let mut response = Response::Done;
+        if leaves {
+            // Before it is asked: a removal may end in the moment that it begins.
+            self.leaving.push(Leaving { host, to: from, life });
+        }
         let stored = self.with(host, |machine, clock| {
             response = match joins {
                 true => machine.admit(clock, peer, request),
@@ -154,7 +158,11 @@ impl World {
             response = Response::Refused("this host cannot write its state at present".to_owned());
         }
         if leaves && response == Response::Done {
-            return self.leaving.push(Leaving { host, to: from, life });
+            return;
+        }
+        if leaves {
+            let waits = |l: &Leaving| l.host == host && l.to == from && l.life == life;
+            self.leaving.retain(|l| !waits(l));
         }
         self.respond(host, from, life, caller, response);
     }
@@ -195,6 +203,17 @@ impl World {
         let Leaving { to, life, .. } = self.leaving.remove(i);
         let response = result.map_or_else(Response::Refused, |()| Response::Done);
         self.respond(host, to, life, Caller::Leave, response);
+    }
+
+    /// Hosts that wait for one that has died hear no answer.
+    pub(crate) fn abandon_leaving(&mut self, host: usize) {
+        let (dead, rest) =
+            std::mem::take(&mut self.leaving).into_iter().partition(|l| l.host == host);
+        self.leaving = rest;
+        let dead: Vec<Leaving> = dead;
+        for Leaving { to, life, .. } in dead {
+            self.unanswered(to, life, Caller::Leave, EXCHANGE);
+        }
     }
 
     /// A host that belongs to no cluster asks some member to be admitted.

@@ -330,7 +330,7 @@ impl World {
         self.hosts[host].stop();
         self.truth.crashed(host, &self.hosts[host].disk);
         self.jobs.forget(host);
-        self.leaving.retain(|l| l.host != host);
+        self.abandon_leaving(host);
     }
 
     /// Hosts that run and belong to the cluster.

@@ -42,6 +42,9 @@ use super::secret::ring::KeyRing;
 use crate::core::Now;
 use crate::core::pmtu::{self, Prober};
 
+/// Entries of members in an introduction: what one datagram holds.
+const INTRODUCTION: usize = 5;
+
 /// How the machine behaves; the defaults are memberlist's for a local network.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -324,8 +327,7 @@ impl Machine {
             Err(refusal) => return self.refuse_datagram(refusal.name()),
         };
         if !self.replica.is_member(&sender) {
-            // Somebody with the ring's key whom we do not know yet, or no longer.
-            return self.refuse_datagram("not-a-member");
+            return self.hear_stranger(now, sender, packet);
         }
         self.counters.datagrams += 1;
         self.follow_key(number);
@@ -340,6 +342,36 @@ impl Machine {
             None => self.refuse_datagram("undecodable"),
         }
         self.drain_membership(now);
+    }
+
+    /// Somebody with a key of the ring whom this host does not know, or no longer.
+    /// It may have been admitted while this host was away: then it shows by whom.
+    fn hear_stranger(&mut self, now: Now, sender: NodeId, packet: Option<Packet>) {
+        self.refuse_datagram("not-a-member");
+        if let Some(Packet::News(entries)) = packet
+            && !self.replica.is_removed(&sender)
+        {
+            let of_members = |e: &Entry| matches!(e.key, Key::Member(_));
+            self.replica.accept(sender, entries.into_iter().filter(of_members).collect());
+            self.after_changes(now);
+            self.drain_membership(now);
+        }
+    }
+
+    /// Shows a host that does not hear us who has admitted us, and who that one.
+    fn introduce(&mut self, to: SocketAddr) {
+        let mut chain: Vec<Entry> = Vec::new();
+        let mut next = self.me();
+        while let Some(entry) = self.replica.entry(&Key::Member(next)).cloned() {
+            let author = entry.author;
+            let told = chain.iter().any(|e| e.key == entry.key);
+            if told || chain.len() >= INTRODUCTION {
+                break;
+            }
+            chain.push(entry);
+            next = author;
+        }
+        self.send(to, &Packet::News(chain));
     }
 
     fn refuse_datagram(&mut self, reason: &'static str) {
@@ -424,6 +456,9 @@ impl Machine {
             match output {
                 membership::Output::Datagram { to, bytes } => {
                     self.send(to.control, &Packet::Swim(bytes));
+                    if !self.membership.is_up(&to.id) {
+                        self.introduce(to.control);
+                    }
                 }
                 membership::Output::Stream { to } => {
                     if !self.call(to.id, Call::Probe { to: to.id }, Request::Ping) {
