@@ -5,7 +5,6 @@
 //! Input: which way it comes (even: a datagram, odd: a request), then its bytes.
 #![no_main]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
@@ -33,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
         // Only these make a host write anything of its own.
         let trade = matches!(
             request,
-            Request::Share(..) | Request::Estate(..) | Request::Release(_) | Request::Leave(_)
+            Request::Share(..) | Request::Estate(..) | Request::Release(..) | Request::Leave(_)
         );
         machine.request(now, other, request);
         if trade {
