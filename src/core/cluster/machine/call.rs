@@ -105,12 +105,7 @@ impl Machine {
                 self.replica.accept(to, entries);
                 self.sync(to, round + 1, differing);
             }
-            (Call::Digests { .. } | Call::Exchange { .. }, _) => {
-                self.counters.failed_syncs += 1;
-                // Another host may do, before the next turn.
-                let soon = now + self.jittered(5 * self.settings.gossip_interval);
-                self.next_sync = self.next_sync.min(soon);
-            }
+            (Call::Digests { .. } | Call::Exchange { .. }, _) => self.counters.failed_syncs += 1,
             (Call::Probe { to }, response) => self.membership.reached(now, to, response.is_some()),
             (Call::Estate { to }, response) => self.estate_answered(now, to, response),
             (Call::Push | Call::Release, _) => {}
