@@ -110,10 +110,13 @@ mod tests {
     use super::super::ping::ping;
     use super::*;
 
+    /// A neighbour is asked for three times, a second apart.
+    const PATIENCE: Duration = Duration::from_secs(5);
+
     fn all_reach_all(underlay: &Underlay) {
         for from in &underlay.sites {
             for to in &underlay.sites {
-                let pings = ping(&from.namespace, to.vtep, 1, Duration::from_secs(2)).unwrap();
+                let pings = ping(&from.namespace, to.vtep, 1, PATIENCE).unwrap();
                 assert!(pings.all_answered(), "{} to {}: {pings}", from.vtep, to.vtep);
             }
         }
