@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
@@ -14,6 +14,7 @@ use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
 };
 
+use super::custody::until;
 use super::namespace::Namespace;
 
 /// One end of a veth pair.
@@ -49,15 +50,14 @@ pub fn veth(a: End<'_>, b: End<'_>, mtu: u32) -> io::Result<()> {
 /// The kernel notices by and by that an end has its peer, and drops what is
 /// sent before.
 fn await_carrier(end: End<'_>) -> io::Result<()> {
-    let limit = Instant::now() + Duration::from_secs(5);
-    while !is_operational(end)? {
-        if Instant::now() > limit {
-            let text = format!("the veth interface {} does not get a carrier", end.name);
-            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
+    let up = until(Duration::from_secs(5), || match is_operational(end) {
+        Ok(false) => None,
+        looked => Some(looked.map(drop)),
+    });
+    up.unwrap_or_else(|| {
+        let text = format!("the veth interface {} does not get a carrier", end.name);
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    })
 }
 
 fn is_operational(end: End<'_>) -> io::Result<bool> {

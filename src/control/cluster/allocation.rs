@@ -82,7 +82,6 @@ impl Control {
         &self,
         mut choose: impl FnMut(&mut State) -> Choice<T>,
     ) -> Result<(MutexGuard<'_, State>, T), Error> {
-        let mut last = None;
         for _ in 0..ATTEMPTS {
             let mut state = self.lock();
             match choose(&mut state) {
@@ -90,18 +89,16 @@ impl Control {
                 Err(Missing::Refused(e)) => return Err(e),
                 Err(Missing::Ask(question)) => {
                     drop(state);
-                    last = self.ask_for_share(&question)?;
+                    self.ask_for_share(&question)?;
                 }
             }
         }
-        Err(Error::conflict(
-            last.unwrap_or_else(|| "others were faster each time: try again".to_owned()),
-        ))
+        Err(Error::conflict("others were faster each time: try again"))
     }
 
     /// Asks one host after another until one gives. Fails if none did, with what
     /// they said.
-    fn ask_for_share(&self, question: &Question) -> Result<Option<String>, Error> {
+    fn ask_for_share(&self, question: &Question) -> Result<(), Error> {
         let mut answers = Vec::new();
         for node in &question.nodes {
             let (name, contact) = {
@@ -118,7 +115,7 @@ impl Control {
                     self.settle_cluster(&mut state)?;
                     self.wake.notify_one();
                     match absorbed {
-                        Ok(()) => return Ok(None),
+                        Ok(()) => return Ok(()),
                         Err(why) => answers.push(format!("{name}: {why}")),
                     }
                 }

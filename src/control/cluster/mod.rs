@@ -29,7 +29,7 @@ use super::error::{Error, failed};
 use super::state::{Control, State};
 use super::store::{self, Store};
 use crate::core::Now;
-use crate::core::cluster::entry::{Body, Entry, Key, Node, NodeId, Version};
+use crate::core::cluster::entry::{Body, EndpointBody, Entry, Key, Node, NodeId, Version};
 use crate::core::cluster::machine::{Machine, Output, Settings, Start};
 use crate::core::cluster::rpc::{Request, Response};
 use crate::core::cluster::secret::identity::Identity;
@@ -243,16 +243,7 @@ impl Control {
         let own: Vec<Endpoint> = machine
             .endpoints()
             .filter(|(node, ..)| *node == me)
-            .map(|(_, network, id, body)| Endpoint {
-                id: Id::new(id),
-                network: Id::new(network),
-                name: body.name.clone(),
-                mac: body.mac,
-                addresses: body.addresses.clone(),
-                aliases: body.aliases.clone(),
-                created: body.created.clone(),
-                holder: Holder::Here,
-            })
+            .map(|(_, network, id, body)| record(network, id, body, Holder::Here))
             .collect();
         for endpoint in own {
             if state.attachments.contains_key(&endpoint.id) {
@@ -306,24 +297,15 @@ impl Control {
             return false;
         }
         let key = Key::Endpoint(node, network, id);
-        let id = Id::new(id);
         let visible = machine.is_visible(self.now(), &node);
         match (machine.replica().get(&key), machine.replica().node(&node)) {
             (Some(Body::Endpoint(body)), Some(holder)) if visible => {
-                let endpoint = Endpoint {
-                    id,
-                    network: Id::new(network),
-                    name: body.name.clone(),
-                    mac: body.mac,
-                    addresses: body.addresses.clone(),
-                    aliases: body.aliases.clone(),
-                    created: body.created.clone(),
-                    holder: Holder::Vtep(holder.vtep),
-                };
+                let endpoint = record(network, id, body, Holder::Vtep(holder.vtep));
                 state.remote_nodes.insert(endpoint.id.clone(), node);
                 state.tables.put_endpoint(endpoint)
             }
             _ => {
+                let id = Id::new(id);
                 state.remote_nodes.remove(&id);
                 state.tables.remove_endpoint(&id)
             }
@@ -457,6 +439,20 @@ impl Control {
             // Whoever asked may have gone.
             let _ = tell.send(result);
         }
+    }
+}
+
+/// An endpoint of the cluster's tables as this host's have it.
+fn record(network: [u8; 32], id: [u8; 32], body: &EndpointBody, holder: Holder) -> Endpoint {
+    Endpoint {
+        id: Id::new(id),
+        network: Id::new(network),
+        name: body.name.clone(),
+        mac: body.mac,
+        addresses: body.addresses.clone(),
+        aliases: body.aliases.clone(),
+        created: body.created.clone(),
+        holder,
     }
 }
 
