@@ -13,12 +13,14 @@
 //! | [`pmtu`] | how large a packet reaches each peer |
 //! | [`drops`] | every reason for which a frame is dropped |
 //! | [`tables`] | networks and endpoints: what may be created, and the plan that follows |
+//! | [`names`] | what DNS answers in a container, and which resolver is asked for the rest |
 //! | [`ipam`] | which address is free |
 
 pub mod cluster;
 pub mod drops;
 pub mod ipam;
 pub mod map;
+pub mod names;
 pub mod plan;
 pub mod pmtu;
 pub mod switch;

@@ -27,6 +27,7 @@ pub use id::Id;
 pub(in crate::core) use network::FIRST_VNI;
 pub use network::{Network, NewNetwork};
 
+use super::names::Zone;
 use super::plan::{self, PortId};
 use crate::wire::vxlan;
 
@@ -84,6 +85,8 @@ pub struct Tables {
     paths: BTreeMap<IpAddr, u16>,
     /// Networks as the data plane has them; what changed is missing.
     built: BTreeMap<Id, Arc<plan::Network>>,
+    /// Networks as DNS has them; likewise.
+    zones: BTreeMap<Id, Arc<Zone>>,
 }
 
 impl Tables {
@@ -98,6 +101,7 @@ impl Tables {
             ports: BTreeMap::new(),
             paths: BTreeMap::new(),
             built: BTreeMap::new(),
+            zones: BTreeMap::new(),
         }
     }
 
@@ -110,6 +114,7 @@ impl Tables {
     /// Takes a network as it is known to the cluster, new or changed.
     pub fn put_network(&mut self, network: Network) {
         self.built.remove(&network.id);
+        self.zones.remove(&network.id);
         self.networks.insert(network.id.clone(), network);
     }
 

@@ -170,6 +170,7 @@ impl Tables {
     pub fn remove_network(&mut self, id: &Id) {
         self.foreign.remove(id);
         self.built.remove(id);
+        self.zones.remove(id);
         self.networks.remove(id);
     }
 

@@ -1,9 +1,12 @@
-//! From records to the data plane's plan.
+//! From records to the data plane's plan, and to the names that DNS answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Holder, Id, Network, Tables};
+use ipnet::IpNet;
+
+use super::{Endpoint, Holder, Id, Network, Tables};
+use crate::core::names::{self, Zone};
 use crate::core::plan::{self, Plan, PortId};
 
 impl Tables {
@@ -47,10 +50,9 @@ impl Tables {
     /// The plan that follows from the tables. Networks that have not changed
     /// since the last one are shared with it.
     pub fn plan(&mut self) -> Plan {
-        let live: BTreeSet<&Id> =
-            self.ports.keys().filter_map(|id| self.endpoints.get(id).map(|e| &e.network)).collect();
+        let live = self.live();
         let mut networks = Vec::with_capacity(live.len());
-        for id in live {
+        for id in &live {
             let Some(network) = self.networks.get(id) else { continue };
             let built = match self.built.get(id) {
                 Some(built) => built.clone(),
@@ -66,10 +68,50 @@ impl Tables {
         Plan::new(self.seed, self.underlay.vtep, networks)
     }
 
-    /// Forgets the built form of an endpoint's network.
+    /// The names of each network that is part of the plan, by the network's id.
+    /// Those that have not changed since the last time are shared with it.
+    pub fn zones(&mut self) -> BTreeMap<Id, Arc<Zone>> {
+        let mut zones = BTreeMap::new();
+        for id in self.live() {
+            let Some(network) = self.networks.get(&id) else { continue };
+            let zone = match self.zones.get(&id) {
+                Some(zone) => zone.clone(),
+                None => Arc::new(self.zone(network)),
+            };
+            zones.insert(id, zone);
+        }
+        self.zones.clone_from(&zones);
+        zones
+    }
+
+    /// The subnets of all networks.
+    pub fn subnets(&self) -> Arc<[IpNet]> {
+        self.networks.values().flat_map(|n| n.pools.iter().map(|p| p.net)).collect()
+    }
+
+    /// Networks with an endpoint that has a TAP here.
+    fn live(&self) -> Vec<Id> {
+        let of = |id| self.endpoints.get(id).map(|e| &e.network);
+        let live: BTreeSet<&Id> = self.ports.keys().filter_map(of).collect();
+        live.into_iter().cloned().collect()
+    }
+
+    fn zone(&self, network: &Network) -> Zone {
+        // One that is being attached just now has no name yet.
+        let there = |e: &&Endpoint| e.holder != Holder::Here || self.ports.contains_key(&e.id);
+        let entries = self.endpoints_of(&network.id).filter(there).map(|e| names::Entry {
+            name: &e.name,
+            aliases: &e.aliases,
+            addresses: &e.addresses,
+        });
+        Zone::new(&network.name, network.internal, entries)
+    }
+
+    /// Forgets the built forms of an endpoint's network.
     pub(super) fn touch(&mut self, endpoint: &Id) {
         if let Some(endpoint) = self.endpoints.get(endpoint) {
             self.built.remove(&endpoint.network);
+            self.zones.remove(&endpoint.network);
         }
     }
 

@@ -389,3 +389,34 @@ proptest! {
         prop_assert_eq!(macs.len(), tables.endpoints().count());
     }
 }
+
+#[test]
+fn names_follow_what_is_on_the_networks() {
+    use crate::core::names::{Transport, Verdict, View, answer};
+    let mut tables = web();
+    let asks = |tables: &mut Tables, name: &str| {
+        let view = View::new(tables.zones().into_values().collect(), tables.subnets());
+        let labels = name.split('.').flat_map(|l| [&[l.len() as u8][..], l.as_bytes()].concat());
+        let name: Vec<u8> = labels.collect();
+        let header = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        let question = [&header[..], &name, &[0, 0, 1, 0, 1]].concat();
+        match answer(&view, Transport::Udp, &question, 1) {
+            Verdict::Answer(reply) => reply[7],
+            other => panic!("{other:?}"),
+        }
+    };
+    let here = add(&mut tables, 1, 2, endpoint("here")).unwrap();
+    tables.put_endpoint(remote(1, 3, "there", &["10.1.0.3"], "192.0.2.2"));
+    assert!(tables.zones().is_empty(), "nobody here can ask");
+    tables.bind(&here.id, PortId(0));
+    assert_eq!((asks(&mut tables, "here"), asks(&mut tables, "there")), (1, 1));
+    let zone = tables.zones()[&id(1)].clone();
+    assert!(Arc::ptr_eq(&zone, &tables.zones()[&id(1)]), "it is made once");
+    add(&mut tables, 1, 4, endpoint("unborn")).unwrap();
+    assert_eq!(asks(&mut tables, "unborn"), 0, "it has no interface yet");
+    tables.remove_endpoint(&id(3));
+    assert_eq!((asks(&mut tables, "here"), asks(&mut tables, "there")), (1, 0));
+    let renamed = Network { name: "net".into(), ..tables.get_network(&id(1)).unwrap().clone() };
+    tables.put_network(renamed);
+    assert_eq!(asks(&mut tables, "here.net"), 1);
+}
