@@ -222,6 +222,11 @@ pub struct Attach {
     /// Further names.
     #[serde(default)]
     pub aliases: Vec<String>,
+    /// The sandbox's resolv.conf, an absolute path, to be written so that names are
+    /// asked for at 127.0.0.11; put back at detach. `/etc/netns/NAME/resolv.conf` if
+    /// not given and the sandbox is named so and that directory exists.
+    #[serde(default)]
+    pub resolv_conf: Option<String>,
 }
 
 /// A container interface on a network.
@@ -247,6 +252,9 @@ pub struct Endpoint {
     pub created: String,
     /// Who holds it.
     pub holder: Holder,
+    /// What needs somebody's attention, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Who holds an endpoint.

@@ -43,6 +43,10 @@ pub(super) struct Attach {
     /// A further name; repeat for more
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
+    /// Let this resolv.conf name 127.0.0.11, where names are served, until the
+    /// detach [default: /etc/netns/NAME/resolv.conf, where that directory exists]
+    #[arg(long, value_name = "PATH", value_parser = parse::path, conflicts_with = "tap")]
+    resolv_conf: Option<String>,
     #[command(flatten)]
     output: FormatArg,
 }
@@ -80,8 +84,12 @@ impl Attach {
             ips: self.ip,
             mac: self.mac,
             aliases: self.alias,
+            resolv_conf: self.resolv_conf,
         };
         let endpoint: api::Endpoint = client.post(&path(&["endpoints"]), &request)?;
+        for warning in &endpoint.warnings {
+            anstream::eprintln!("warning: {warning}");
+        }
         match self.output.format {
             Format::Table => output::print(&(endpoint.id + "\n")),
             Format::Json => output::json(&endpoint),

@@ -1,9 +1,11 @@
 //! `vxmesh daemon`: the process that carries the networks of this host.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::parse;
 use crate::control::config::{Mode, Settings};
 use crate::control::daemon;
 
@@ -43,6 +45,9 @@ pub(super) struct Daemon {
     /// UDP segmentation offload on the underlay [default: auto]
     #[arg(long, value_enum, value_name = "MODE")]
     udp_gso: Option<Mode>,
+    /// A resolver for names that are not the cluster's; repeat for more [default: the host's]
+    #[arg(long, value_name = "IP", value_parser = parse::address)]
+    dns: Vec<IpAddr>,
 }
 
 impl Daemon {
@@ -57,6 +62,7 @@ impl Daemon {
             gossip_port: self.gossip_port,
             offload: self.offload,
             udp_gso: self.udp_gso,
+            dns: Some(self.dns).filter(|dns| !dns.is_empty()),
         };
         let file = self.config.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
         Ok(daemon::run(flags.over(file).resolve()?)?)

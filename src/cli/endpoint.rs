@@ -130,5 +130,6 @@ fn summary(e: &api::Endpoint) -> String {
     if let Holder::Local { tap, .. } = &e.holder {
         rows.push(row("TAP", tap.clone()));
     }
+    rows.extend(e.warnings.iter().map(|w| row("WARNING", w.clone())));
     output::columns("", rows)
 }

@@ -61,8 +61,7 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.into(), value.into()))
 }
 
-/// A name under /run/netns, or a path, made absolute because the daemon works
-/// in another directory than the caller.
+/// A name under /run/netns, or a [`path`].
 pub(super) fn netns(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err("no name: write the name of a namespace, or a path with a slash".into());
@@ -70,9 +69,15 @@ pub(super) fn netns(text: &str) -> Result<String, String> {
     if !text.contains('/') {
         return Ok(text.into());
     }
+    path(text)
+}
+
+/// A path, made absolute because the daemon works in another directory than the
+/// caller.
+pub(super) fn path(text: &str) -> Result<String, String> {
     let path = std::path::absolute(text).map_err(|e| e.to_string())?;
     if path.starts_with("/proc/self") || path.starts_with("/proc/thread-self") {
-        return Err("/proc/self is the daemon itself there: name the process with --pid".into());
+        return Err("/proc/self is the daemon itself there: name the process by its id".into());
     }
     path.into_os_string().into_string().map_err(|_| "the path is not UTF-8".into())
 }

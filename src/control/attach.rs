@@ -8,6 +8,7 @@
 //! record without an interface, which the next start releases.
 
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Mode;
 use super::error::{Error, failed};
+use super::names;
 use super::netlink::{Link, Netlink, Setup};
 use super::netns::{self, Identity, Namespace};
 use super::state::{Control, State, new_id};
@@ -38,6 +40,9 @@ pub struct Attachment {
     /// Why the TAP is not all that it could be.
     #[serde(default)]
     pub reason: Option<String>,
+    /// The sandbox's resolv.conf, if it is written.
+    #[serde(default)]
+    pub resolv_conf: Option<PathBuf>,
 }
 
 /// An interface as it was made.
@@ -50,15 +55,18 @@ impl Control {
     /// Makes a container's interface and puts it on a network.
     pub fn attach(&self, request: api::Attach) -> Result<api::Endpoint, Error> {
         let (namespace, ifname) = self.place(&request)?;
-        let (endpoint, setup) = self.reserve(&request, &namespace, ifname)?;
+        let resolv_conf = names::place(&request)?;
+        let (endpoint, setup) = self.reserve(&request, &namespace, ifname, resolv_conf)?;
         let made = namespace.run(|| self.make(&setup));
         let attached = made.and_then(|made| self.settle(&endpoint, made));
-        if attached.is_err() {
+        if let Err(e) = attached {
             let mut state = self.lock();
             state.tables.remove_endpoint(&endpoint.id);
             state.attachments.remove(&endpoint.id);
+            return Err(e);
         }
-        attached
+        self.serve_names();
+        Ok(view::endpoint(&self.lock(), &endpoint))
     }
 
     /// The namespace of a sandbox, and the interface's name in it.
@@ -91,6 +99,7 @@ impl Control {
         request: &api::Attach,
         namespace: &Namespace,
         ifname: String,
+        resolv_conf: Option<PathBuf>,
     ) -> Result<(Endpoint, Setup), Error> {
         let new = NewEndpoint {
             name: request.name.clone(),
@@ -100,8 +109,31 @@ impl Control {
             aliases: request.aliases.clone(),
         };
         self.allocate_addresses(&request.network, &new, |state, network, new| {
-            self.take_in(state, network, new, request, namespace, &ifname)
+            let attachment = self.attachment(request, namespace, &ifname, &resolv_conf);
+            self.take_in(state, network, new, attachment)
         })
+    }
+
+    /// Where an interface is to be.
+    fn attachment(
+        &self,
+        request: &api::Attach,
+        namespace: &Namespace,
+        ifname: &str,
+        resolv_conf: &Option<PathBuf>,
+    ) -> Attachment {
+        let kind = match self.options.offload {
+            Mode::Auto => Kind::Fast,
+            Mode::Off => Kind::Plain,
+        };
+        Attachment {
+            sandbox: request.sandbox.clone(),
+            identity: namespace.identity(),
+            ifname: ifname.to_owned(),
+            kind,
+            reason: None,
+            resolv_conf: resolv_conf.clone(),
+        }
     }
 
     /// Puts an endpoint whose addresses are chosen into the tables.
@@ -110,26 +142,16 @@ impl Control {
         state: &mut State,
         network: &Network,
         new: NewEndpoint,
-        request: &api::Attach,
-        namespace: &Namespace,
-        ifname: &str,
+        attachment: Attachment,
     ) -> Result<(Endpoint, Setup), Error> {
-        let identity = namespace.identity();
-        let ifname = ifname.to_owned();
-        let same = |a: &&Attachment| a.identity == identity && a.ifname == ifname;
+        let ifname = attachment.ifname.clone();
+        let same = |a: &&Attachment| a.identity == attachment.identity && a.ifname == ifname;
         if state.attachments.values().any(|a| same(&a)) {
             return Err(taken(&ifname));
         }
         let endpoint = state.tables.add_endpoint(&network.id, new, new_id()?, SystemTime::now())?;
-        let kind = match self.options.offload {
-            Mode::Auto => Kind::Fast,
-            Mode::Off => Kind::Plain,
-        };
-        let sandbox = request.sandbox.clone();
-        let attachment =
-            Attachment { sandbox, identity, ifname: ifname.clone(), kind, reason: None };
+        let of_host = matches!(attachment.sandbox, Sandbox::Tap(_));
         state.attachments.insert(endpoint.id.clone(), attachment);
-        let of_host = matches!(request.sandbox, Sandbox::Tap(_));
         let mtu = state.tables.mtu(network);
         let setup = Setup {
             ifname,
@@ -156,7 +178,7 @@ impl Control {
     }
 
     /// Stores an endpoint whose interface is made, and gives it to the data plane.
-    fn settle(&self, endpoint: &Endpoint, made: Made) -> Result<api::Endpoint, Error> {
+    fn settle(&self, endpoint: &Endpoint, made: Made) -> Result<(), Error> {
         let mut state = self.lock();
         let Some(attachment) = state.attachments.get_mut(&endpoint.id) else {
             return Err(Error::Failed(
@@ -184,7 +206,7 @@ impl Control {
         self.publish(&mut state);
         self.dataplane.add_port(port, made.tap);
         tracing::info!(endpoint = endpoint.name, addresses = ?endpoint.addresses, "attached");
-        Ok(view::endpoint(&state, endpoint))
+        Ok(())
     }
 
     /// Lets the cluster know of an endpoint.
@@ -238,9 +260,12 @@ impl Control {
             delete_interface(&attachment, &endpoint);
         }
         self.forget_stored(&endpoint);
-        let mut state = self.lock();
-        state.tables.remove_endpoint(id);
-        state.attachments.remove(id);
+        {
+            let mut state = self.lock();
+            state.tables.remove_endpoint(id);
+            state.attachments.remove(id);
+        }
+        self.serve_names();
         tracing::info!(endpoint = endpoint.name, "detached");
         Ok(())
     }
@@ -269,6 +294,7 @@ impl Control {
             }
         });
         self.publish(&mut self.lock());
+        self.serve_names();
     }
 
     /// Opens an endpoint's TAP and gives it to the data plane, or releases the

@@ -4,8 +4,10 @@
 //! data-dir = "/var/lib/vxmesh"
 //! advertise = "eth1"
 //! offload = "auto"
+//! dns = ["192.0.2.53"]
 //! ```
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub offload: Option<Mode>,
     /// UDP_SEGMENT on the underlay.
     pub udp_gso: Option<Mode>,
+    /// The resolvers that are asked for what is not the cluster's, in order.
+    pub dns: Option<Vec<IpAddr>>,
 }
 
 /// What the daemon runs with.
@@ -74,6 +78,9 @@ pub struct Options {
     pub offload: Mode,
     /// UDP_SEGMENT on the underlay.
     pub udp_gso: Mode,
+    /// The resolvers that are asked for what is not the cluster's, in order; the
+    /// host's if empty.
+    pub dns: Vec<IpAddr>,
 }
 
 impl Settings {
@@ -99,6 +106,7 @@ impl Settings {
             gossip_port: self.gossip_port.or(below.gossip_port),
             offload: self.offload.or(below.offload),
             udp_gso: self.udp_gso.or(below.udp_gso),
+            dns: self.dns.or(below.dns),
         }
     }
 
@@ -136,6 +144,7 @@ impl Settings {
             gossip_port,
             offload: self.offload.unwrap_or_default(),
             udp_gso: self.udp_gso.unwrap_or_default(),
+            dns: self.dns.unwrap_or_default(),
         })
     }
 }

@@ -8,6 +8,7 @@
 //! | [`state`] | the one owner of the tables; networks, VTEPs, status |
 //! | `cluster` | the cluster's machine: its port, its state, its verbs |
 //! | [`attach`] | endpoints of this host: made, restored, released |
+//! | `names` | DNS in the sandboxes, resolv.conf, upstream resolvers |
 //! | [`watch`] | sandboxes that vanish |
 //! | [`store`] | what outlives the process |
 //! | [`netns`], [`netlink`], [`underlay`] | the kernel's side |
@@ -21,6 +22,7 @@ pub mod config;
 pub mod daemon;
 pub mod error;
 mod extract;
+mod names;
 pub mod netlink;
 pub mod netns;
 pub mod server;

@@ -198,6 +198,11 @@ impl Netlink {
         self.change(message, format!("cannot set MTU {mtu} of {}", link.name))
     }
 
+    /// Sets an interface up.
+    pub fn set_up(&self, name: &str) -> Result<(), Error> {
+        self.change(LinkUnspec::new_with_name(name).up().build(), format!("cannot set {name} up"))
+    }
+
     /// Deletes an interface.
     pub fn delete(&self, link: &Link) -> Result<(), Error> {
         let request = self.handle.link().del(link.index).execute();

@@ -16,8 +16,9 @@ use super::cluster::driver::Wake;
 use super::cluster::{self, Cluster};
 use super::config::Options;
 use super::error::{Error, failed};
+use super::names::Names;
 use super::netlink::Netlink;
-use super::netns::Namespace;
+use super::netns::{Identity, Namespace};
 use super::store::{self, Store};
 use super::underlay::{self, Underlay};
 use super::view;
@@ -38,6 +39,8 @@ pub struct Control {
     pub(super) store: Store,
     pub(super) dataplane: Dataplane,
     pub(super) plan: Arc<ArcSwap<Plan>>,
+    /// DNS in the sandboxes.
+    pub(super) names: Names,
     /// Wakes whoever moves the cluster machine's datagrams.
     pub(super) wake: Wake,
     /// What waits for other hosts is waited for here.
@@ -55,6 +58,8 @@ pub(super) struct State {
     pub(super) remote_nodes: BTreeMap<Id, NodeId>,
     /// Where the interfaces of this host's endpoints are.
     pub(super) attachments: BTreeMap<Id, Attachment>,
+    /// Sandboxes in which names are not served as they should be, and why.
+    pub(super) unserved: BTreeMap<Identity, String>,
     /// Endpoints that were released because their sandbox was gone.
     pub(super) released: u64,
 }
@@ -77,8 +82,15 @@ impl Control {
         let node = cluster::myself(&options, &underlay);
         let cluster = Cluster::open(&store, node, started.elapsed())?;
         let attachments = store.all(store::ATTACHMENTS)?.into_iter().map(|(_, r)| r).collect();
-        let state =
-            State { cluster, tables, remote_nodes: BTreeMap::new(), attachments, released: 0 };
+        let names = Names::open(&store, &options.dns)?;
+        let state = State {
+            cluster,
+            tables,
+            remote_nodes: BTreeMap::new(),
+            attachments,
+            unserved: BTreeMap::new(),
+            released: 0,
+        };
         let control = Control {
             options,
             underlay,
@@ -87,6 +99,7 @@ impl Control {
             store,
             dataplane,
             plan,
+            names,
             wake: Wake::default(),
             runtime,
             state: Mutex::new(state),
@@ -101,9 +114,10 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the data plane see the tables as they are.
+    /// Lets the data plane and DNS see the tables as they are.
     pub(super) fn publish(&self, state: &mut State) {
         self.plan.store(Arc::new(state.tables.plan()));
+        self.names.publish(state);
     }
 
     /// All networks, by name.

@@ -28,6 +28,8 @@ const ENTRIES: TableDefinition<'static, &'static [u8], &'static [u8]> =
 pub const ATTACHMENTS: Table = TableDefinition::new("attachments");
 /// Foreign VTEPs, a list of addresses by network id.
 pub const VTEPS: Table = TableDefinition::new("vteps");
+/// Each resolv.conf that was written, with what it was before, by its path.
+pub const RESOLV_CONFS: Table = TableDefinition::new("resolv_confs");
 /// Who this host is, under `self`.
 pub const NODE: Table = TableDefinition::new("node");
 
@@ -63,7 +65,7 @@ impl Store {
         let store = Store { path, database: Mutex::new(Some(database)), _lock: lock };
         // Readers need the tables to exist.
         store.commit(|changes| {
-            for table in [ATTACHMENTS, VTEPS, NODE] {
+            for table in [ATTACHMENTS, VTEPS, RESOLV_CONFS, NODE] {
                 changes.0.open_table(table).map_err(unwritten)?;
             }
             changes.0.open_table(ENTRIES).map_err(unwritten)?;

@@ -93,7 +93,13 @@ pub(super) fn endpoint(state: &State, endpoint: &Endpoint) -> api::Endpoint {
         aliases: endpoint.aliases.clone(),
         created: endpoint.created.clone(),
         holder,
+        warnings: unserved(state, endpoint).cloned().into_iter().collect(),
     }
+}
+
+/// Why names are not served in an endpoint's sandbox, if that is so.
+fn unserved<'a>(state: &'a State, endpoint: &Endpoint) -> Option<&'a String> {
+    state.unserved.get(&state.attachments.get(&endpoint.id)?.identity)
 }
 
 /// The name of the node that holds an endpoint of another host.
@@ -115,6 +121,7 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
     let mut named: BTreeMap<String, u64> =
         counters.traffic().iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
     named.insert("endpoints_released".to_owned(), state.released);
+    named.extend(control.names.counters().map(|(name, n)| (name.to_owned(), n)));
     let drops = Reason::ALL.iter().map(|r| (r, counters.drops(*r))).filter(|(_, n)| *n > 0);
     let endpoints = state.tables.endpoints().filter(|e| e.holder == Holder::Here).count();
     api::Status {
@@ -167,10 +174,14 @@ fn offload(control: &Control, state: &State) -> Vec<api::OffloadState> {
     std::iter::once(tap).chain(udp).collect()
 }
 
-/// Networks whose MTU the underlay no longer carries.
+/// Networks whose MTU the underlay no longer carries, and endpoints without names.
 fn warnings(state: &State) -> Vec<String> {
     let largest = state.tables.underlay().largest_mtu();
     let too_large = state.tables.networks().filter(|n| state.tables.mtu(n) > largest);
+    let without_names = state.tables.endpoints().filter_map(|e| {
+        let why = unserved(state, e)?;
+        Some(format!("endpoint {}: {why}", e.name))
+    });
     too_large
         .map(|n| {
             format!(
@@ -179,5 +190,6 @@ fn warnings(state: &State) -> Vec<String> {
                 state.tables.mtu(n)
             )
         })
+        .chain(without_names)
         .collect()
 }

@@ -15,8 +15,14 @@ use crate::core::plan::PortId;
 use crate::core::tables::{Endpoint, Holder, Id};
 
 impl Control {
-    /// Releases the endpoints whose sandboxes are gone.
+    /// Releases the endpoints whose sandboxes are gone, and looks after names.
     pub(super) fn sweep(&self) {
+        self.names.follow_host();
+        self.release_vanished();
+        self.serve_names();
+    }
+
+    fn release_vanished(&self) {
         let attached: Vec<(Id, Attachment)> = {
             let state = self.lock();
             let bound = state.attachments.iter().filter(|(id, _)| state.tables.port(id).is_some());

@@ -9,6 +9,8 @@
 //! | [`router`] | the gateway: routing, ICMP errors, path MTU |
 //! | [`separation`] | isolation, multicast |
 //! | [`lifecycle`] | restart, kill -9, release, leaks |
+//! | [`names`] | DNS in the containers, forwarding, resolv.conf |
+//! | [`names_hostile`] | floods, slow clients, liars upstream |
 //! | [`attach`] | where an interface may go, addresses, undoing |
 //! | [`refusals`] | bad command lines and bad API requests |
 //! | [`cluster`] | hosts that join: what they share, whom they refuse |
@@ -41,6 +43,8 @@ mod hostile_container;
 mod hostile_member;
 mod hostile_wire;
 mod lifecycle;
+mod names;
+mod names_hostile;
 mod peers_kernel;
 mod peers_ovs;
 mod refusals;

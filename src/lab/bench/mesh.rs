@@ -103,6 +103,7 @@ fn container(host: &Host, last: u16) -> anyhow::Result<Peer> {
         ips: vec![ip],
         mac: None,
         aliases: Vec::new(),
+        resolv_conf: None,
     };
     let _: Endpoint = host.api.post("/v1/endpoints", &attach)?;
     Ok(Peer { namespace, ip })

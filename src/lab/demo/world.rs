@@ -84,6 +84,7 @@ impl World {
             ips: role.ips.to_vec(),
             mac: None,
             aliases: Vec::new(),
+            resolv_conf: None,
         };
         let endpoint: Endpoint = self.host_of(role).api.post("/v1/endpoints", &attach)?;
         let interfaces = link::interfaces(sandbox)?;

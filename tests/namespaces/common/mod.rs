@@ -6,6 +6,7 @@
 
 pub(crate) mod capture;
 pub(crate) mod cluster;
+pub(crate) mod dns;
 pub(crate) mod fabric;
 pub(crate) mod frames;
 pub(crate) mod host;

@@ -1,0 +1,179 @@
+//! DNS in the sandboxes: sockets at 127.0.0.11, port 53, and what is asked of
+//! upstream resolvers.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`sockets`] | opens a sandbox's sockets inside its namespace, and serves them |
+//! | [`service`] | answers from what is published, forwards the rest |
+//! | [`upstream`] | one exchange with a resolver |
+//! | [`resolv`] | resolv.conf: the host's, read; a sandbox's, written and put back |
+//!
+//! All sockets are served on the daemon's runtime. What is served follows from what
+//! is attached: [`Control::serve_names`] compares the two, after every change and
+//! with every sweep, so that what could not be done is tried again.
+
+mod resolv;
+mod service;
+mod sockets;
+mod upstream;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use resolv::Written;
+pub(super) use resolv::place;
+use service::Service;
+use sockets::{Server, Sockets};
+
+use super::error::Error;
+use super::netns::{self, Identity};
+use super::state::{Control, State};
+use super::store::{self, Store};
+use crate::api::Sandbox;
+use crate::core::names::{View, Zone, forward};
+
+/// Where names are served in every sandbox: Docker's address for it.
+pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+/// And its port.
+const PORT: u16 = 53;
+
+/// What is served.
+#[derive(Debug)]
+pub(super) struct Names {
+    service: Arc<Service>,
+    /// Locked for long, and before the state if both are.
+    served: Mutex<Served>,
+    /// As the user gave them; the host's if empty.
+    resolvers: Vec<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Served {
+    servers: BTreeMap<Identity, Server>,
+    /// The files that were written, by their paths.
+    files: BTreeMap<PathBuf, Written>,
+}
+
+/// What an attached sandbox is to have.
+#[derive(Debug)]
+struct Wanted {
+    sandbox: Sandbox,
+    files: BTreeSet<PathBuf>,
+}
+
+impl Names {
+    /// Nothing is served yet. `resolvers` are asked what is not the cluster's; the
+    /// host's are if there are none.
+    pub(super) fn open(store: &Store, resolvers: &[IpAddr]) -> Result<Names, Error> {
+        let files = store.all::<Written>(store::RESOLV_CONFS)?;
+        let files = files.into_iter().map(|(path, written)| (path.into(), written)).collect();
+        let names = Names {
+            service: Arc::default(),
+            served: Mutex::new(Served { servers: BTreeMap::new(), files }),
+            resolvers: resolvers.iter().copied().map(forward::at).collect(),
+        };
+        names.follow_host();
+        Ok(names)
+    }
+
+    /// Asks the resolvers that the host has now.
+    pub(super) fn follow_host(&self) {
+        self.service.set_upstreams(match &self.resolvers[..] {
+            [] => resolv::of_host(),
+            given => given.to_vec(),
+        });
+    }
+
+    /// Lets each sandbox see the names of the networks that it is on.
+    pub(super) fn publish(&self, state: &mut State) {
+        let (zones, subnets) = (state.tables.zones(), state.tables.subnets());
+        let mut seen: BTreeMap<Identity, Vec<Arc<Zone>>> = BTreeMap::new();
+        for (id, attachment) in &state.attachments {
+            let bound = state.tables.port(id).and(state.tables.get_endpoint(id));
+            let Some(zone) = bound.and_then(|e| zones.get(&e.network)) else { continue };
+            let zones = seen.entry(attachment.identity).or_default();
+            if !zones.iter().any(|known| Arc::ptr_eq(known, zone)) {
+                zones.push(zone.clone());
+            }
+        }
+        let view = |(sandbox, zones)| (sandbox, View::new(zones, subnets.clone()));
+        self.service.publish(seen.into_iter().map(view).collect());
+    }
+
+    /// What was answered and forwarded so far.
+    pub(super) fn counters(&self) -> [(&'static str, u64); 4] {
+        self.service.counters()
+    }
+}
+
+impl Control {
+    /// Serves names in every sandbox that has an endpoint, and in no other. Why one
+    /// is not served is kept in the state. Blocks, in the sandboxes' namespaces.
+    pub(super) fn serve_names(&self) {
+        let mut served = self.names.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = self.wanted_names();
+        let mut unserved: BTreeMap<Identity, String> = BTreeMap::new();
+        served.servers.retain(|sandbox, _| wanted.contains_key(sandbox));
+        for (identity, wanted) in &wanted {
+            if !served.servers.contains_key(identity) {
+                match self.serve(*identity, &wanted.sandbox) {
+                    Ok(server) => drop(served.servers.insert(*identity, server)),
+                    Err(why) => drop(unserved.insert(*identity, why.to_string())),
+                }
+            }
+        }
+        let Served { servers, files } = &mut *served;
+        let of_served = wanted.iter().filter(|(identity, _)| servers.contains_key(identity));
+        let paths: BTreeMap<&PathBuf, Identity> =
+            of_served.flat_map(|(id, w)| w.files.iter().map(|path| (path, *id))).collect();
+        let stale: Vec<PathBuf> =
+            files.keys().filter(|path| !paths.contains_key(path)).cloned().collect();
+        for path in stale {
+            match resolv::put_back(&self.store, &path, files) {
+                Ok(()) => tracing::debug!("{} is as it was before", path.display()),
+                Err(e) => tracing::warn!("{e}"),
+            }
+        }
+        for (path, identity) in paths {
+            if !files.contains_key(path)
+                && let Err(why) = resolv::write(&self.store, path, files)
+            {
+                unserved.insert(identity, why.to_string());
+            }
+        }
+        let mut state = self.lock();
+        for (identity, why) in &unserved {
+            if state.unserved.get(identity) != Some(why) {
+                tracing::warn!("{why}");
+            }
+        }
+        state.unserved = unserved;
+    }
+
+    /// Sandboxes with an endpoint. A TAP on the host has none: who is behind it has
+    /// a resolver of its own.
+    fn wanted_names(&self) -> BTreeMap<Identity, Wanted> {
+        let state = self.lock();
+        let mut wanted: BTreeMap<Identity, Wanted> = BTreeMap::new();
+        for (id, attachment) in &state.attachments {
+            if state.tables.port(id).is_none() || matches!(attachment.sandbox, Sandbox::Tap(_)) {
+                continue;
+            }
+            let sandbox = attachment.sandbox.clone();
+            let of = || Wanted { sandbox, files: BTreeSet::new() };
+            let wanted = wanted.entry(attachment.identity).or_insert_with(of);
+            wanted.files.extend(attachment.resolv_conf.clone());
+        }
+        wanted
+    }
+
+    fn serve(&self, identity: Identity, sandbox: &Sandbox) -> Result<Server, Error> {
+        let Some(namespace) = netns::find(sandbox, identity) else {
+            return Err(Error::Failed("names are not served in a sandbox that is gone".to_owned()));
+        };
+        let sockets = namespace.run(Sockets::open)?;
+        Server::start(&self.runtime, self.names.service.clone(), identity, sockets)
+    }
+}
