@@ -36,7 +36,23 @@ fn main() -> io::Result<()> {
     }
     seed("mss", "syn", &[&[4, 0, 2], &syn().build(Sum::Complete)[..]].concat())?;
     seed("frame", "arp", &arp())?;
+    names()?;
     cluster()
+}
+
+/// Questions over UDP, each with an OPT record.
+fn names() -> io::Result<()> {
+    let arpa = "2.0.1.10.in-addr.arpa";
+    for (name, kind, of) in
+        [("alias", 1, "Api.web"), ("pointer", 12, arpa), ("any", 255, "box"), ("other", 28, "a.b")]
+    {
+        let header = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+        let labels = of.split('.').flat_map(|l| [&[l.len() as u8], l.as_bytes()].concat());
+        let name_and_type: Vec<u8> = labels.chain([0, 0, kind, 0, 1]).collect();
+        let opt = [0, 0, 41, 4, 208, 0, 0, 128, 0, 0, 0];
+        seed("names", name, &[&[0], &header[..], &name_and_type, &opt].concat())?;
+    }
+    Ok(())
 }
 
 /// What the targets of control traffic read, under the keys that they have.

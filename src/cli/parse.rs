@@ -77,7 +77,7 @@ pub(super) fn netns(text: &str) -> Result<String, String> {
 pub(super) fn path(text: &str) -> Result<String, String> {
     let path = std::path::absolute(text).map_err(|e| e.to_string())?;
     if path.starts_with("/proc/self") || path.starts_with("/proc/thread-self") {
-        return Err("/proc/self is the daemon itself there: name the process by its id".into());
+        return Err("/proc/self is the daemon itself there: write /proc/PID, or use --pid".into());
     }
     path.into_os_string().into_string().map_err(|_| "the path is not UTF-8".into())
 }

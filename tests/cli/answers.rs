@@ -231,6 +231,8 @@ fn attach_posts_all_options_and_prints_the_id() {
             "02:42:0a:01:00:02",
             "--alias",
             "db",
+            "--resolv-conf",
+            "ns/resolv.conf",
         ],
     );
     assert_eq!(ok(&output), "fe".repeat(32) + "\n");
@@ -242,11 +244,13 @@ fn attach_posts_all_options_and_prints_the_id() {
     let [netns, pid, tap] = &daemon.requests()[..] else { panic!("three requests") };
     assert_eq!(netns.line, "POST /v1/endpoints");
     let here = std::env::current_dir().unwrap().join("ns/box1");
+    let resolv_conf = here.with_file_name("resolv.conf");
     assert_eq!(
         netns.body,
         json!({
             "network": "web", "sandbox": {"netns": here}, "name": "box1", "ifname": "eth1",
             "ips": ["10.1.0.2", "fd00:1::2"], "mac": "02:42:0a:01:00:02", "aliases": ["db"],
+            "resolv_conf": resolv_conf,
         })
     );
     assert_eq!(pid.body["sandbox"], json!({"pid": 42}));

@@ -114,42 +114,62 @@ impl Control {
     pub(super) fn serve_names(&self) {
         let mut served = self.names.served.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = self.wanted_names();
-        let mut unserved: BTreeMap<Identity, String> = BTreeMap::new();
-        served.servers.retain(|sandbox, _| wanted.contains_key(sandbox));
-        for (identity, wanted) in &wanted {
-            if !served.servers.contains_key(identity) {
-                match self.serve(*identity, &wanted.sandbox) {
-                    Ok(server) => drop(served.servers.insert(*identity, server)),
-                    Err(why) => drop(unserved.insert(*identity, why.to_string())),
-                }
-            }
-        }
-        let Served { servers, files } = &mut *served;
-        let of_served = wanted.iter().filter(|(identity, _)| servers.contains_key(identity));
-        let paths: BTreeMap<&PathBuf, Identity> =
-            of_served.flat_map(|(id, w)| w.files.iter().map(|path| (path, *id))).collect();
-        let stale: Vec<PathBuf> =
-            files.keys().filter(|path| !paths.contains_key(path)).cloned().collect();
-        for path in stale {
-            match resolv::put_back(&self.store, &path, files) {
-                Ok(()) => tracing::debug!("{} is as it was before", path.display()),
-                Err(e) => tracing::warn!("{e}"),
-            }
-        }
-        for (path, identity) in paths {
-            if !files.contains_key(path)
-                && let Err(why) = resolv::write(&self.store, path, files)
-            {
-                unserved.insert(identity, why.to_string());
-            }
-        }
+        let mut unserved = self.follow_sandboxes(&mut served.servers, &wanted);
+        unserved.extend(self.follow_files(&mut served, &wanted));
         let mut state = self.lock();
-        for (identity, why) in &unserved {
-            if state.unserved.get(identity) != Some(why) {
+        for (sandbox, why) in &unserved {
+            if state.unserved.get(sandbox) != Some(why) {
                 tracing::warn!("{why}");
             }
         }
         state.unserved = unserved;
+    }
+
+    /// Closes and opens sockets.
+    fn follow_sandboxes(
+        &self,
+        servers: &mut BTreeMap<Identity, Server>,
+        wanted: &BTreeMap<Identity, Wanted>,
+    ) -> BTreeMap<Identity, String> {
+        servers.retain(|sandbox, _| wanted.contains_key(sandbox));
+        let mut unserved = BTreeMap::new();
+        for (identity, wanted) in wanted {
+            if servers.contains_key(identity) {
+                continue;
+            }
+            match self.serve(*identity, &wanted.sandbox) {
+                Ok(server) => drop(servers.insert(*identity, server)),
+                Err(why) => drop(unserved.insert(*identity, why.to_string())),
+            }
+        }
+        unserved
+    }
+
+    /// Writes the files of sandboxes that are served, and puts back those of others.
+    fn follow_files(
+        &self,
+        served: &mut Served,
+        wanted: &BTreeMap<Identity, Wanted>,
+    ) -> BTreeMap<Identity, String> {
+        let Served { servers, files } = served;
+        let wanted = wanted.iter().filter(|(sandbox, _)| servers.contains_key(sandbox));
+        let wanted: BTreeMap<&PathBuf, Identity> =
+            wanted.flat_map(|(id, wanted)| wanted.files.iter().map(|path| (path, *id))).collect();
+        let stale = files.keys().filter(|path| !wanted.contains_key(path));
+        for path in stale.cloned().collect::<Vec<PathBuf>>() {
+            if let Err(e) = resolv::put_back(&self.store, &path, files) {
+                tracing::warn!("{e}");
+            }
+        }
+        let mut unwritten = BTreeMap::new();
+        for (path, sandbox) in wanted {
+            if !files.contains_key(path)
+                && let Err(why) = resolv::write(&self.store, path, files)
+            {
+                unwritten.insert(sandbox, why.to_string());
+            }
+        }
+        unwritten
     }
 
     /// Sandboxes with an endpoint. A TAP on the host has none: who is behind it has

@@ -30,8 +30,10 @@ pub const PATIENCE: Duration = Duration::from_millis(1500);
 /// How long all of them have together. Clients wait five seconds, as a rule, and
 /// should learn of the failure rather than ask again.
 pub const BUDGET: Duration = Duration::from_secs(4);
-/// A resolver that failed this often in a row is left alone for [`REST`]; then one
-/// question tries it.
+/// A resolver that failed this often in a row rests for [`REST`], then one question
+/// tries it. Who rests for all is asked last. Who rests for a client is not asked by
+/// that one: it has waited long enough to be told at once from now on. For another
+/// client that would be unjust; the first may have asked for what nobody can answer.
 const FAILURES: u32 = 3;
 /// See [`FAILURES`].
 pub const REST: Duration = Duration::from_secs(2);
@@ -52,17 +54,42 @@ const REFUSED: u8 = 5;
 /// The resolvers, how they did, and who is waiting for them. `C` tells clients apart.
 #[derive(Debug)]
 pub struct Forwarder<C> {
-    upstreams: Vec<Upstream>,
+    upstreams: Vec<Upstream<C>>,
     waiting: BTreeMap<C, usize>,
     in_flight: usize,
 }
 
 #[derive(Debug)]
-struct Upstream {
+struct Upstream<C> {
     address: SocketAddr,
+    for_all: Record,
+    /// Of clients for whom it failed. One answer, to whomever, and all is forgotten.
+    for_one: BTreeMap<C, Record>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
     /// In a row.
     failures: u32,
     rests_until: Now,
+}
+
+impl Record {
+    fn rests(&self, now: Now) -> bool {
+        self.failures >= FAILURES && now < self.rests_until
+    }
+
+    fn fail(&mut self, now: Now) {
+        self.failures = self.failures.saturating_add(1);
+        self.rests_until = now + REST;
+    }
+
+    /// While one question tries it, the others need not wait.
+    fn tried(&mut self, now: Now) {
+        if self.failures >= FAILURES {
+            self.rests_until = now + REST;
+        }
+    }
 }
 
 /// A question on its way.
@@ -112,7 +139,7 @@ impl<C: Clone + Ord> Forwarder<C> {
     /// Says whom to ask, the first one first. Those that were there before keep
     /// their record. A scoped address (RFC 4007) keeps its scope.
     pub fn set_upstreams(&mut self, addresses: impl IntoIterator<Item = SocketAddr>) {
-        let mut upstreams: Vec<Upstream> = Vec::new();
+        let mut upstreams: Vec<Upstream<C>> = Vec::new();
         for address in addresses {
             if upstreams.iter().any(|u| u.address == address) {
                 continue;
@@ -120,7 +147,7 @@ impl<C: Clone + Ord> Forwarder<C> {
             let known = self.upstreams.iter().position(|u| u.address == address);
             upstreams.push(match known {
                 Some(known) => self.upstreams.swap_remove(known),
-                None => Upstream { address, failures: 0, rests_until: Now::ZERO },
+                None => Upstream { address, for_all: Record::default(), for_one: BTreeMap::new() },
             });
         }
         self.upstreams = upstreams;
@@ -160,14 +187,14 @@ impl<C: Clone + Ord> Forwarder<C> {
     /// then the client gets [`Question::give_up`].
     pub fn next(&mut self, now: Now, question: &mut Question<C>, id: u16) -> Option<Attempt> {
         let left = question.end.checked_sub(now).filter(|left| !left.is_zero())?;
-        let asked = |u: &Upstream| question.tried.iter().filter(|a| **a == u.address).count();
-        let rested = |u: &Upstream| u.failures < FAILURES || u.rests_until <= now;
-        let fit = self.upstreams.iter_mut().filter(|u| rested(u) && asked(u) < ROUNDS);
+        let asked = |u: &Upstream<C>| question.tried.iter().filter(|a| **a == u.address).count();
+        let rests = |u: &Upstream<C>| u.for_one.get(&question.client).is_some_and(|r| r.rests(now));
+        let fit = self.upstreams.iter_mut().filter(|u| asked(u) < ROUNDS && !rests(u));
         // The first of those that were asked least.
-        let upstream = fit.min_by_key(|u| asked(u))?;
-        if upstream.failures >= FAILURES {
-            // This question tries it; the others need not wait for that.
-            upstream.rests_until = now + REST;
+        let upstream = fit.min_by_key(|u| (asked(u), u.for_all.rests(now)))?;
+        upstream.for_all.tried(now);
+        if let Some(record) = upstream.for_one.get_mut(&question.client) {
+            record.tried(now);
         }
         question.tried.push(upstream.address);
         question.id = id;
@@ -210,21 +237,23 @@ impl<C: Clone + Ord> Forwarder<C> {
     }
 
     fn answered(&mut self, question: &Question<C>) {
-        for upstream in &mut self.upstreams {
-            if question.tried.last() == Some(&upstream.address) {
-                upstream.failures = 0;
-            }
+        if let Some(upstream) = self.asked_last(question) {
+            upstream.for_all = Record::default();
+            upstream.for_one.clear();
         }
     }
 
     /// The resolver that was asked last cannot be reached, or did not answer in time.
     pub fn failed(&mut self, now: Now, question: &Question<C>) {
-        for upstream in &mut self.upstreams {
-            if question.tried.last() == Some(&upstream.address) {
-                upstream.failures = upstream.failures.saturating_add(1);
-                upstream.rests_until = now + REST;
-            }
+        if let Some(upstream) = self.asked_last(question) {
+            upstream.for_all.fail(now);
+            upstream.for_one.entry(question.client.clone()).or_default().fail(now);
         }
+    }
+
+    fn asked_last(&mut self, question: &Question<C>) -> Option<&mut Upstream<C>> {
+        let last = question.tried.last()?;
+        self.upstreams.iter_mut().find(|upstream| upstream.address == *last)
     }
 }
 

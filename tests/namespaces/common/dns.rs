@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
@@ -72,11 +72,13 @@ pub(crate) enum Manner {
 /// A resolver on port 53 of a namespace, UDP and TCP; ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    asked: Arc<AtomicUsize>,
-    ports: Arc<Mutex<Vec<u16>>>,
+    heard: Heard,
     end: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
+
+/// The questions that came, with the ports that they came from.
+type Heard = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
 
 impl Upstream {
     pub(crate) fn start(ns: &Netns, ip: Ipv4Addr, manner: Manner) -> Upstream {
@@ -84,41 +86,37 @@ impl Upstream {
             ns.enter(|| (UdpSocket::bind((ip, 53)).unwrap(), TcpListener::bind((ip, 53)).unwrap()));
         udp.set_nonblocking(true).unwrap();
         tcp.set_nonblocking(true).unwrap();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let ports = Arc::new(Mutex::new(Vec::new()));
-        let end = Arc::new(AtomicBool::new(false));
-        let mut upstream = Upstream { asked, ports, end, threads: Vec::new() };
-        upstream.serve(move |upstream| datagrams(&udp, manner, upstream));
-        upstream.serve(move |upstream| connections(&tcp, manner, upstream));
-        upstream
-    }
-
-    fn serve(&mut self, work: impl Fn(&Upstream) + Send + 'static) {
-        let view = Upstream {
-            asked: self.asked.clone(),
-            ports: self.ports.clone(),
-            end: self.end.clone(),
-            threads: Vec::new(),
+        let (heard, end) = (Heard::default(), Arc::new(AtomicBool::new(false)));
+        let serve = |work: Box<dyn Fn(&Heard) + Send>| {
+            let (heard, end) = (heard.clone(), end.clone());
+            std::thread::spawn(move || {
+                while !end.load(Ordering::Relaxed) {
+                    work(&heard);
+                    sleep(Duration::from_millis(1));
+                }
+            })
         };
-        let end = self.end.clone();
-        self.threads.push(std::thread::spawn(move || {
-            // The view must not end the others when it goes.
-            let view = std::mem::ManuallyDrop::new(view);
-            while !end.load(Ordering::Relaxed) {
-                work(&view);
-                sleep(Duration::from_millis(1));
-            }
-        }));
+        let threads = vec![
+            serve(Box::new(move |heard| datagrams(&udp, manner, heard))),
+            serve(Box::new(move |heard| connections(&tcp, manner, heard))),
+        ];
+        Upstream { heard, end, threads }
     }
 
     /// How many questions came.
     pub(crate) fn asked(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
+        self.heard.lock().unwrap().len()
     }
 
-    /// The ports that datagrams came from.
+    /// The ports that questions came from.
     pub(crate) fn ports(&self) -> Vec<u16> {
-        self.ports.lock().unwrap().clone()
+        self.heard.lock().unwrap().iter().map(|(port, _)| *port).collect()
+    }
+
+    /// Whether a question came with these bytes in it.
+    pub(crate) fn heard(&self, part: &[u8]) -> bool {
+        let heard = self.heard.lock().unwrap();
+        heard.iter().any(|(_, question)| question.windows(part.len()).any(|w| w == part))
     }
 }
 
@@ -131,11 +129,10 @@ impl Drop for Upstream {
     }
 }
 
-fn datagrams(socket: &UdpSocket, manner: Manner, upstream: &Upstream) {
+fn datagrams(socket: &UdpSocket, manner: Manner, heard: &Heard) {
     let mut buffer = [0; 1500];
     while let Ok((len, from)) = socket.recv_from(&mut buffer) {
-        upstream.asked.fetch_add(1, Ordering::Relaxed);
-        upstream.ports.lock().unwrap().push(from.port());
+        heard.lock().unwrap().push((from.port(), buffer[..len].to_vec()));
         if manner == Manner::Noisy {
             noise(socket, &buffer[..len], from);
         }
@@ -165,16 +162,16 @@ fn noise(socket: &UdpSocket, question: &[u8], to: SocketAddr) {
     }
 }
 
-fn connections(listener: &TcpListener, manner: Manner, upstream: &Upstream) {
-    while let Ok((mut stream, _)) = listener.accept() {
+fn connections(listener: &TcpListener, manner: Manner, heard: &Heard) {
+    while let Ok((mut stream, from)) = listener.accept() {
         stream.set_nonblocking(false).unwrap();
-        upstream.asked.fetch_add(1, Ordering::Relaxed);
         let mut length = [0; 2];
         if manner == Manner::Silent || stream.read_exact(&mut length).is_err() {
             continue;
         }
         let mut question = vec![0; u16::from_be_bytes(length).into()];
         if stream.read_exact(&mut question).is_ok() {
+            heard.lock().unwrap().push((from.port(), question.clone()));
             let answer = answer(&question);
             let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
             let _ = stream.write_all(&[&length[..], &answer].concat());

@@ -135,6 +135,8 @@ fn where_nobody_can_be_reached_it_is_said_at_once() {
     assert_eq!(fail(&mut f, ms(0)), 4);
     fail(&mut f, ms(10));
     assert_eq!(fail(&mut f, ms(20)), 0, "nobody is tried");
+    let mut stranger = f.begin(ms(20), 2, message()).unwrap();
+    assert_eq!(asked(&mut f, ms(20), &mut stranger), Some(1), "for who has not failed");
     let later = ms(20) + REST;
     let mut probe = f.begin(later, 1, message()).unwrap();
     assert_eq!(asked(&mut f, later, &mut probe), Some(1), "one question tries again");
@@ -158,6 +160,8 @@ fn a_dead_first_one_is_passed_over() {
     }
     let mut question = f.begin(ms(1600), 1, message()).unwrap();
     assert_eq!(asked(&mut f, ms(1600), &mut question), Some(2));
+    let mut stranger = f.begin(ms(1600), 2, message()).unwrap();
+    assert_eq!(asked(&mut f, ms(1600), &mut stranger), Some(2), "others learn of it");
 }
 
 #[test]
