@@ -35,7 +35,7 @@ pub const BUDGET: Duration = Duration::from_secs(4);
 /// that one: it has waited long enough to be told at once from now on. For another
 /// client that would be unjust; the first may have asked for what nobody can answer.
 const FAILURES: u32 = 3;
-/// See [`FAILURES`].
+/// How long a resolver rests that failed several times in a row.
 pub const REST: Duration = Duration::from_secs(2);
 /// Where resolvers listen.
 const PORT: u16 = 53;
