@@ -10,6 +10,7 @@
 //! | [`plan`] | the immutable snapshot that the control side hands to the data plane |
 //! | [`switch`] | where a frame goes: guard, ARP/ND, FDB, routing between subnets |
 //! | [`cluster`] | who belongs and is alive, what hosts tell each other, who allocates what |
+//! | [`seal`] | sessions with other hosts: handshakes, keys, sealed frames, replay |
 //! | [`pmtu`] | how large a packet reaches each peer |
 //! | [`drops`] | every reason for which a frame is dropped |
 //! | [`tables`] | networks and endpoints: what may be created, and the plan that follows |
@@ -21,6 +22,7 @@ pub mod ipam;
 pub mod map;
 pub mod plan;
 pub mod pmtu;
+pub mod seal;
 pub mod switch;
 pub mod tables;
 

@@ -36,6 +36,11 @@ impl Vni {
         (vni <= Vni::MAX).then_some(Vni(vni))
     }
 
+    /// From its three bytes, in network order.
+    pub(super) fn from_bytes([a, b, c]: [u8; 3]) -> Vni {
+        Vni(u32::from_be_bytes([0, a, b, c]))
+    }
+
     /// As a number.
     pub fn get(self) -> u32 {
         self.0
@@ -86,7 +91,7 @@ pub fn parse(datagram: &mut [u8]) -> Result<(Vni, &mut [u8]), Error> {
     if header[0] & FLAG_I == 0 {
         return Err(Error::NoVni);
     }
-    Ok((Vni(u32::from_be_bytes([0, header[4], header[5], header[6]])), frame))
+    Ok((Vni::from_bytes([header[4], header[5], header[6]]), frame))
 }
 
 #[cfg(test)]

@@ -49,7 +49,8 @@ impl Identity {
         Entry { key, version, author, body, signature }
     }
 
-    pub(super) fn exchange(&self) -> &StaticSecret {
+    /// Its X25519 private key.
+    pub(in crate::core) fn exchange(&self) -> &StaticSecret {
         &self.exchange
     }
 }
