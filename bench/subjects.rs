@@ -243,6 +243,7 @@ fn network(remotes: u32) -> Network {
         mtu: 1450,
         subnets: vec![subnet],
         multicast: false,
+        encrypted: None,
         ports: vec![Port { id: PortId(0), mac: mac(1), addresses: vec![address(1)] }],
         remotes: (2..2 + remotes).map(remote).collect(),
         foreign: Vec::new(),

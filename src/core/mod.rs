@@ -12,6 +12,7 @@
 //! | [`cluster`] | who belongs and is alive, what hosts tell each other, who allocates what |
 //! | [`seal`] | sessions with other hosts: handshakes, keys, sealed frames, replay |
 //! | [`pmtu`] | how large a packet reaches each peer |
+//! | [`ledger`] | what crossed this host's border on an encrypted network |
 //! | [`drops`] | every reason for which a frame is dropped |
 //! | [`tables`] | networks and endpoints: what may be created, and the plan that follows |
 //! | [`ipam`] | which address is free |
@@ -19,6 +20,7 @@
 pub mod cluster;
 pub mod drops;
 pub mod ipam;
+pub mod ledger;
 pub mod map;
 pub mod plan;
 pub mod pmtu;

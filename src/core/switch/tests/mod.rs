@@ -113,6 +113,7 @@ fn spec() -> Spec {
             subnet("fd00:2::/64", "fd00:2::1"),
         ],
         multicast: false,
+        encrypted: None,
         ports: vec![port(A, a()), port(B, b()), port(C, c())],
         remotes: vec![far(remote(), member()), far(remote2(), member2())],
         foreign: Vec::new(),
