@@ -29,6 +29,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod underlay;
+mod verify;
 mod view;
 pub mod watch;
 
