@@ -19,6 +19,8 @@ use nix::sched::{CloneFlags, setns};
 use tokio::sync::mpsc::Receiver;
 use vxmesh::core::drops::Reason;
 use vxmesh::core::plan::{Network, Plan, Port, PortId, Remote, Spec, Subnet};
+use vxmesh::core::seal::Offer;
+use vxmesh::core::seal::cipher::{Backend, Suite};
 use vxmesh::dataplane::tap::{Kind, Tap};
 use vxmesh::dataplane::{Config, Dataplane, Event};
 use vxmesh::wire::mac::Mac;
@@ -157,7 +159,9 @@ fn start(
     plan: Arc<ArcSwap<Plan>>,
 ) -> (Dataplane, Receiver<Event>) {
     let no_udp_gso = (!gso).then(|| "switched off".into());
-    let config = Config { vtep, port: 4789, no_udp_gso, seed: SEED };
+    let offer = Offer { suites: vec![Suite::ChaCha20Poly1305], backend: Backend::Ring };
+    let (seed, secret) = (SEED, [7; 32].into());
+    let config = Config { vtep, port: 4789, no_udp_gso, seed, offer, generation: 1, secret };
     netns.run(move || Dataplane::start(config, plan).unwrap())
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use nix::sys::utsname::uname;
@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::MissedTickBehavior;
+use zeroize::Zeroizing;
 
 use super::cluster::driver::{self, Sockets};
 use super::config::{Mode, Options};
@@ -23,6 +24,8 @@ use super::state::Control;
 use super::store::{self, Store};
 use super::underlay;
 use crate::core::plan::Plan;
+use crate::core::seal::Offer;
+use crate::core::seal::cipher::{Backend, Suite};
 use crate::core::tables::{self, Tables};
 use crate::dataplane::{self, Dataplane, Event};
 
@@ -107,6 +110,8 @@ pub(super) fn start(
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(failed("the system has no random bytes"))?;
     let seed = u64::from_ne_bytes(seed);
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *secret).map_err(failed("the system has no random bytes"))?;
     let facts = tables::Underlay { vtep: underlay.vtep, mtu: underlay.mtu };
     let tables = Tables::new(seed, facts);
     let plan = Arc::new(ArcSwap::from_pointee(Plan::new(seed, underlay.vtep, [])));
@@ -120,12 +125,25 @@ pub(super) fn start(
             Mode::Off => Some("switched off by --udp-gso off".to_owned()),
         },
         seed,
+        offer: Offer {
+            suites: vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
+            backend: Backend::Ring,
+        },
+        generation: generation(),
+        secret,
     };
     let (dataplane, events) =
         Dataplane::start(config, plan.clone()).map_err(|e| Error::Failed(e.to_string()))?;
     let control = Control::new(options, underlay, own, store, (dataplane, plan), tables, runtime)?;
     control.restore();
     Ok((control, events))
+}
+
+/// Rises from start to start, as far as the clock does: microseconds since 1970. A
+/// clock that was set back costs other hosts one handshake of their own.
+fn generation() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 async fn watch(control: Arc<Control>, mut events: Receiver<Event>) {

@@ -16,6 +16,7 @@
 //! | [`drops`] | every reason for which a frame is dropped |
 //! | [`tables`] | networks and endpoints: what may be created, and the plan that follows |
 //! | [`ipam`] | which address is free |
+//! | [`window`] | which counters have been seen: against replay |
 
 pub mod cluster;
 pub mod drops;
@@ -27,6 +28,7 @@ pub mod pmtu;
 pub mod seal;
 pub mod switch;
 pub mod tables;
+pub mod window;
 
 /// Monotonic time since an arbitrary start, the same for all calls to one
 /// state machine.

@@ -23,6 +23,7 @@ use super::Event;
 use super::fabric::{Batch, Fabric};
 use super::tap::Tap;
 use crate::core::plan::{Plan, PortId};
+use crate::core::seal;
 
 /// The waker of the command channel.
 pub(super) const COMMANDS: Token = Token(usize::MAX);
@@ -35,6 +36,10 @@ pub(super) enum Command {
     Add(PortId, Tap),
     /// Let go of the TAP, then say so.
     Remove(PortId, channel::Sender<()>),
+    /// Make sessions with these hosts.
+    SetPeers(Box<seal::Config>),
+    /// Tell how the sessions are.
+    Sessions(channel::Sender<Vec<seal::Report>>),
     /// End.
     Stop,
 }
@@ -82,8 +87,8 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut polled = Events::with_capacity(256);
         loop {
-            let busy = self.receiver_ready || !self.ready.is_empty();
-            match self.poll.poll(&mut polled, busy.then_some(Duration::ZERO)) {
+            let patience = self.patience();
+            match self.poll.poll(&mut polled, patience) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return tracing::error!("the data plane cannot wait for frames: {e}"),
@@ -97,7 +102,17 @@ impl Worker {
                 }
             }
             self.turn();
+            self.fabric.converse(self.started.elapsed());
         }
+    }
+
+    /// How long there is nothing to do if nothing comes.
+    fn patience(&mut self) -> Option<Duration> {
+        if self.receiver_ready || !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let due = self.fabric.seal().due()?;
+        Some(due.saturating_sub(self.started.elapsed()))
     }
 
     /// One batch from each source that is ready.
@@ -130,6 +145,14 @@ impl Worker {
                     self.remove(id);
                     // A caller that no longer waits does not mind.
                     let _ = done.send(());
+                }
+                Command::SetPeers(config) => {
+                    let now = self.started.elapsed();
+                    self.fabric.seal().configure(now, *config);
+                }
+                Command::Sessions(asker) => {
+                    let report = self.fabric.seal().report(self.started.elapsed());
+                    let _ = asker.send(report);
                 }
                 Command::Stop => return ControlFlow::Break(()),
             }

@@ -39,7 +39,7 @@ use crate::wire::mac::Mac;
 use crate::wire::vnet::Offload;
 use crate::wire::vxlan::Vni;
 use crate::wire::{mss, partial};
-pub use admission::Admission;
+pub use admission::{Admission, Dress};
 use icmp::{Complaint, Seen, v6};
 use learn::Learned;
 use limit::{Limiter, Rate};

@@ -1,19 +1,23 @@
 //! Both ciphers by the ring crate.
 
-use ring::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use super::{Aead, Suite};
+use super::Aead;
 use crate::wire::sealed::TAG;
 
 struct Key(LessSafeKey);
 
-pub(super) fn key(suite: Suite, key: &Zeroizing<[u8; 32]>) -> Box<dyn Aead> {
-    let algorithm = match suite {
-        Suite::ChaCha20Poly1305 => &CHACHA20_POLY1305,
-        Suite::Aes256Gcm => &AES_256_GCM,
-    };
-    let key = UnboundKey::new(algorithm, &**key).expect("both ciphers' keys have 32 bytes");
+pub(super) fn chacha20_poly1305(key: &Zeroizing<[u8; 32]>) -> Box<dyn Aead> {
+    self::key(&CHACHA20_POLY1305, key)
+}
+
+pub(super) fn aes_256_gcm(key: &Zeroizing<[u8; 32]>) -> Box<dyn Aead> {
+    self::key(&AES_256_GCM, key)
+}
+
+fn key(algorithm: &'static Algorithm, key: &[u8; 32]) -> Box<dyn Aead> {
+    let key = UnboundKey::new(algorithm, key).expect("both ciphers' keys have 32 bytes");
     Box::new(Key(LessSafeKey::new(key)))
 }
 

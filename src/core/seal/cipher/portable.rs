@@ -3,14 +3,11 @@
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Nonce, Tag};
 use zeroize::Zeroizing;
 
-use super::{Aead, Suite};
+use super::Aead;
 use crate::wire::sealed::TAG;
 
-pub(super) fn key(suite: Suite, key: &Zeroizing<[u8; 32]>) -> Option<Box<dyn Aead>> {
-    match suite {
-        Suite::ChaCha20Poly1305 => Some(Box::new(ChaCha20Poly1305::new((&**key).into()))),
-        Suite::Aes256Gcm => None,
-    }
+pub(super) fn chacha20_poly1305(key: &Zeroizing<[u8; 32]>) -> Box<dyn Aead> {
+    Box::new(ChaCha20Poly1305::new((&**key).into()))
 }
 
 impl Aead for ChaCha20Poly1305 {

@@ -164,7 +164,7 @@ proptest! {
                     (if id == X { OTHER } else { VNI }, Target::Port(id), verdict)
                 }
                 Ingress::Vtep(vtep, n) => {
-                    let Ok(admission) = Switch::admit(plan, vtep, vni(n)) else { continue };
+                    let Ok(admission) = Switch::admit(plan, vtep, vni(n), Dress::Clear) else { continue };
                     let verdict = switch.from_vtep(plan, *now, admission, &mut frame, &view);
                     (n, Target::Vtep(vtep), verdict)
                 }

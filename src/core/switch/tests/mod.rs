@@ -168,7 +168,7 @@ impl Lab {
 
     fn vtep(&mut self, vtep: IpAddr, frame: &mut [u8]) -> Verdict {
         let view = View::parse(frame).unwrap();
-        match Switch::admit(&self.plan, vtep, vni(VNI)) {
+        match Switch::admit(&self.plan, vtep, vni(VNI), Dress::Clear) {
             Ok(admission) => self.switch.from_vtep(&self.plan, self.now, admission, frame, &view),
             Err(reason) => Verdict::Drop(reason),
         }
