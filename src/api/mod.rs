@@ -83,8 +83,8 @@ pub struct NetworkCreate {
     pub mtu: Option<u16>,
     /// Containers get no default route.
     pub internal: bool,
-    /// `multicast=true|false` and Docker's `com.docker.network.driver.mtu`;
-    /// `encrypted` is refused unless false. An empty value means `true`.
+    /// `encrypted=true|false`, `multicast=true|false` and Docker's
+    /// `com.docker.network.driver.mtu`. An empty value means `true`.
     pub options: BTreeMap<String, String>,
     /// Free text for the user.
     pub labels: BTreeMap<String, String>,

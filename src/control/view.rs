@@ -169,14 +169,15 @@ fn offload(control: &Control, state: &State) -> Vec<api::OffloadState> {
 
 /// Networks whose MTU the underlay no longer carries.
 fn warnings(state: &State) -> Vec<String> {
-    let largest = state.tables.underlay().largest_mtu();
-    let too_large = state.tables.networks().filter(|n| state.tables.mtu(n) > largest);
+    let largest = |n: &Network| state.tables.underlay().largest_mtu(n.encrypted());
+    let too_large = state.tables.networks().filter(|n| state.tables.mtu(n) > largest(n));
     too_large
         .map(|n| {
             format!(
-                "network {} has an MTU of {}, but the underlay takes {largest} only: raise the underlay's, or create the network anew",
+                "network {} has an MTU of {}, but the underlay takes {} only: raise the underlay's, or create the network anew",
                 n.name,
-                state.tables.mtu(n)
+                state.tables.mtu(n),
+                largest(n)
             )
         })
         .collect()

@@ -10,8 +10,9 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
+use super::random;
 use crate::control::error::Error;
-use crate::control::state::{Control, State, new_id};
+use crate::control::state::{Control, State};
 use crate::core::cluster::allocate::Found;
 use crate::core::cluster::entry::{NodeId, Space};
 use crate::core::cluster::holding::{Range, Ranges, Want};
@@ -54,8 +55,8 @@ impl Control {
         self.repeat(|state| {
             state.tables.check_network(new, routes)?;
             let (new, vni) = self.choose_for_network(state, new, routes)?;
-            let id = new_id().map_err(Missing::Refused)?;
-            Ok(state.tables.create_network(new, vni, id, SystemTime::now(), routes)?)
+            let random = random().map_err(Missing::Refused)?;
+            Ok(state.tables.create_network(new, vni, random, SystemTime::now(), routes)?)
         })
     }
 

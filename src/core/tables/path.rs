@@ -41,15 +41,16 @@ impl Tables {
 
     /// The same before any path is looked at: what containers of before may send.
     pub(super) fn widest_mtu(&self, network: &Network) -> u16 {
-        network.mtu.unwrap_or_else(|| self.underlay.largest_mtu())
+        network.mtu.unwrap_or_else(|| self.underlay.largest_mtu(network.encrypted()))
     }
 
     /// VTEPs of a network whose path takes less than the network's widest
     /// packets, and how much each takes inside the tunnel.
     pub(super) fn narrow(&self, network: &Network) -> Vec<(IpAddr, u16)> {
         let widest = self.widest_mtu(network);
-        let inside = self.paths.iter().map(|(vtep, mtu)| (*vtep, self.underlay.inside(*mtu)));
-        let mut narrow: Vec<_> = inside.filter(|(_, inside)| *inside < widest).collect();
+        let inside = |mtu| self.underlay.inside(mtu, network.encrypted());
+        let paths = self.paths.iter().map(|(vtep, mtu)| (*vtep, inside(*mtu)));
+        let mut narrow: Vec<_> = paths.filter(|(_, inside)| *inside < widest).collect();
         if !narrow.is_empty() {
             let here = self.vteps_of(&network.id);
             narrow.retain(|(vtep, _)| here.contains(vtep));
@@ -92,7 +93,7 @@ mod tests {
             let subnets = subnets.iter().map(|s| s.parse().unwrap()).collect();
             let new = NewNetwork { name: format!("n{n}"), subnets, ..NewNetwork::default() };
             let vni = Vni::new(4095 + u32::from(n)).unwrap();
-            tables.create_network(new, vni, id(n), SystemTime::UNIX_EPOCH, &[]).unwrap();
+            tables.create_network(new, vni, [n; 32], SystemTime::UNIX_EPOCH, &[]).unwrap();
             add(&mut tables, n, 10 + n, None);
             tables.bind(&id(10 + n), PortId(n.into()));
             add(&mut tables, n, 20 + n, Some("192.0.2.2"));

@@ -47,23 +47,37 @@ impl Tables {
     /// The plan that follows from the tables. Networks that have not changed
     /// since the last one are shared with it.
     pub fn plan(&mut self) -> Plan {
-        let live: BTreeSet<&Id> =
-            self.ports.keys().filter_map(|id| self.endpoints.get(id).map(|e| &e.network)).collect();
+        let live = self.live();
         let mut networks = Vec::with_capacity(live.len());
         for id in live {
-            let Some(network) = self.networks.get(id) else { continue };
-            let built = match self.built.get(id) {
+            let Some(network) = self.networks.get(&id) else { continue };
+            let built = match self.built.get(&id) {
                 Some(built) => built.clone(),
                 None => {
-                    let spec = self.spec(network);
+                    let ledger =
+                        network.encrypted().then(|| self.ledgers.entry(id.clone()).or_default());
+                    let ledger = ledger.cloned();
+                    let spec = plan::Spec { encrypted: ledger, ..self.spec(network) };
                     let built = Arc::new(plan::Network::new(self.seed, network.vni, spec));
-                    self.built.insert(id.clone(), built.clone());
+                    self.built.insert(id, built.clone());
                     built
                 }
             };
             networks.push(built);
         }
         Plan::new(self.seed, self.underlay.vtep, networks)
+    }
+
+    /// The networks with a TAP here. Of several that claim one VNI, only one: the data
+    /// plane tells networks by it. An encrypted one goes before, or a member could
+    /// bring its frames into the open by giving its VNI to another network.
+    fn live(&self) -> Vec<Id> {
+        let endpoints = self.ports.keys().filter_map(|id| self.endpoints.get(id));
+        let networks = endpoints.filter_map(|e| self.networks.get(&e.network));
+        let mut networks: Vec<&Network> = networks.collect();
+        networks.sort_by_key(|n| (n.vni, !n.encrypted(), &n.id));
+        networks.dedup_by_key(|n| n.vni);
+        networks.into_iter().map(|n| n.id.clone()).collect()
     }
 
     /// Forgets the built form of an endpoint's network.

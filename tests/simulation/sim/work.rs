@@ -198,10 +198,11 @@ impl World {
         };
         let me = machine.me();
         Ok(Box::new(move |world: &mut World| {
-            let id: [u8; 32] = world.dice.bytes();
+            let id = Id::of_network(world.dice.bytes(), false);
+            let bytes = id.bytes().expect("it was made of bytes");
             let network = Network {
-                id: Id::new(id),
-                name: format!("net-{}", Id::new(id).short()),
+                name: format!("net-{}", id.short()),
+                id,
                 created: "2026-01-01T00:00:00Z".to_owned(),
                 vni,
                 mtu: None,
@@ -210,7 +211,7 @@ impl World {
                 options: BTreeMap::new(),
                 labels: BTreeMap::new(),
             };
-            world.truth.create(me, id, vni.get(), net);
+            world.truth.create(me, bytes, vni.get(), net);
             world.with(host, |machine, clock| machine.publish_network(clock, &network));
         }))
     }

@@ -404,6 +404,55 @@ fn what_no_entry_may_be_is_refused_and_counted() {
     assert_eq!(refusals(&replicas[0], 2, Refusal::Malformed), 7);
 }
 
+/// Nobody can, whoever created it and whatever was told before: the id says it.
+#[test]
+fn no_member_changes_whether_a_network_is_encrypted() {
+    let (plain, sealed) = (Id::of_network([1; 32], false), Id::of_network([1; 32], true));
+    let told = |id: &Id, options: &[&str], version| {
+        let Body::Network(network) = network(1, "web") else { panic!() };
+        let options = options.iter().map(|value| ("encrypted".to_owned(), (*value).to_owned()));
+        let body = Network { id: id.clone(), options: options.collect(), ..network };
+        let key = Key::Network(id.bytes().unwrap());
+        identity(2).sign_entry(key, Version(version), Some(Body::Network(body)))
+    };
+    let mut replicas = cluster(2);
+    let honest = vec![told(&plain, &["false"], 50), told(&sealed, &[""], 50)];
+    assert_eq!(replicas[0].accept(id(2), honest), 2);
+    let before = all(&replicas[0]);
+    let lies = [
+        told(&sealed, &[], 51),
+        told(&sealed, &["false"], 51),
+        told(&sealed, &["no"], 51),
+        told(&plain, &[""], 51),
+        told(&plain, &["true"], 51),
+    ];
+    for lie in lies.clone() {
+        assert_eq!(replicas[0].accept(id(2), vec![lie]), 0);
+    }
+    assert_eq!(refusals(&replicas[0], 2, Refusal::EncryptionChanged), 5);
+    assert_eq!(all(&replicas[0]), before);
+    // Nor is it believed from the disk, or from who admits us.
+    let mut fresh = cluster(2).swap_remove(0);
+    fresh.restore(lies);
+    assert_eq!(fresh.get(&Key::Network(sealed.bytes().unwrap())), None);
+    let again = vec![told(&plain, &[], 51), told(&sealed, &["true"], 51)];
+    assert_eq!(replicas[0].accept(id(2), again), 2, "the same in other words");
+}
+
+#[test]
+fn a_networks_id_is_written_in_one_way() {
+    let key = Key::Network([0xab; 32]);
+    let upper: Id = serde_json::from_value("AB".repeat(32).into()).unwrap();
+    let Body::Network(network) = network(0xab, "web") else { panic!() };
+    let shouted = Body::Network(Network { id: upper, ..network.clone() });
+    let mut replicas = cluster(2);
+    let lie = identity(2).sign_entry(key, Version(50), Some(shouted));
+    assert_eq!(replicas[0].accept(id(2), vec![lie]), 0);
+    assert_eq!(refusals(&replicas[0], 2, Refusal::Malformed), 1);
+    let honest = identity(2).sign_entry(key, Version(50), Some(Body::Network(network)));
+    assert_eq!(replicas[0].accept(id(2), vec![honest]), 1);
+}
+
 #[test]
 fn one_member_cannot_fill_the_tables() {
     let mut replicas = cluster(2);

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::cluster::entry::{Body, EndpointBody, Member, Space, Version};
 use crate::core::cluster::holding::{Holding, Range, Want};
+use crate::core::cluster::replica::Refusal;
 use crate::core::ipam::Pool;
 use crate::core::tables::{Id, Network};
 use crate::wire::mac::Mac;
@@ -248,6 +249,33 @@ fn a_network_is_known_to_all_within_a_second() {
         assert!(mesh.owned(n, 2, POOL).is_none(), "its owner lets go of the addresses");
         assert_eq!(mesh.refused(n), 0, "{:?}", host.counters());
     }
+}
+
+/// Host 1 has all keys of the cluster, and writes what it likes.
+#[test]
+fn a_hostile_member_cannot_bring_an_encrypted_network_into_the_open() {
+    let mut mesh = Mesh::new(2);
+    let now = mesh.now;
+    let options = BTreeMap::from([("encrypted".to_owned(), String::new())]);
+    let sealed = Network { id: Id::of_network([1; 32], true), options, ..network(1) };
+    mesh.hosts[0].publish_network(now, &sealed);
+    mesh.run(1000);
+    let opened = Network { options: BTreeMap::new(), ..sealed.clone() };
+    mesh.hosts[1].publish_network(now, &opened);
+    mesh.run(10_000);
+    assert_eq!(mesh.hosts[1].networks().collect::<Vec<_>>(), [&opened], "so it was told");
+    assert_eq!(mesh.hosts[0].networks().collect::<Vec<_>>(), [&sealed]);
+    let refused = mesh.hosts[0].replica().refused();
+    assert!(refused[&(id(1), Refusal::EncryptionChanged)] > 0, "{refused:?}");
+    // Deleting it first does not help.
+    let now = mesh.now;
+    mesh.hosts[1].withdraw_network(now, &sealed.id);
+    mesh.run(1000);
+    assert_eq!(mesh.hosts[0].networks().count(), 0);
+    let now = mesh.now;
+    mesh.hosts[1].publish_network(now, &opened);
+    mesh.run(10_000);
+    assert_eq!(mesh.hosts[0].networks().count(), 0);
 }
 
 #[test]
