@@ -63,3 +63,68 @@ impl<const BLOCKS: usize> Window<BLOCKS> {
 fn bit(counter: u64) -> u64 {
     1 << (counter % BLOCK)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn follow<const BLOCKS: usize>(first: u64, steps: &[(bool, u64)]) -> Result<(), TestCaseError> {
+        let (mut window, mut seen) = (Window::<BLOCKS>::seen_below(first), BTreeSet::new());
+        for (forward, step) in steps {
+            let next = window.next();
+            let counter =
+                if *forward { next.saturating_add(*step) } else { next - step.min(&next) };
+            let is_new = counter >= first && !seen.contains(&counter);
+            let fresh =
+                is_new && u128::from(counter) + u128::from(Window::<BLOCKS>::SIZE) >= next.into();
+            prop_assert_eq!(window.is_fresh(counter), fresh, "{} at {}", counter, next);
+            prop_assert_eq!(window.mark(counter), fresh);
+            prop_assert!(!window.is_fresh(counter));
+            prop_assert_eq!(
+                window.next(),
+                if fresh { next.max(counter.saturating_add(1)) } else { next }
+            );
+            seen.insert(counter);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        /// Against a set of all that was seen, from any counter on, up to the last one.
+        #[test]
+        fn like_a_set(
+            first in prop_oneof![0..300u64, any::<u64>(), u64::MAX - 300..=u64::MAX],
+            steps in prop::collection::vec((any::<bool>(), 0..300u64), 1..200),
+        ) {
+            follow::<2>(first, &steps)?;
+            follow::<3>(first, &steps)?;
+            follow::<17>(first, &steps)?;
+        }
+    }
+
+    #[test]
+    fn what_is_asked_is_not_marked() {
+        let mut window = Window::<3>::seen_below(0);
+        for counter in [0, 127, 128, u64::MAX] {
+            assert!(window.is_fresh(counter) && window.is_fresh(counter), "{counter}");
+            assert!(window.mark(counter) && !window.mark(counter), "{counter}");
+        }
+        assert!(!window.is_fresh(129));
+    }
+
+    #[test]
+    fn a_long_way_forward_leaves_no_old_bits() {
+        let mut window = Window::<3>::seen_below(0);
+        for counter in 0..192 {
+            assert!(window.mark(counter));
+        }
+        assert!(window.mark(1_000));
+        for counter in 1_001 - Window::<3>::SIZE..1_000 {
+            assert!(window.mark(counter), "{counter}");
+        }
+    }
+}

@@ -3,6 +3,9 @@
 //! Each sending worker has a lane: a key made from the direction's, a counter, and
 //! at the receiver a replay window. So workers share neither lock nor counter.
 
+#[cfg(test)]
+mod tests;
+
 use zeroize::Zeroizing;
 
 use super::cipher::{Aead, Backend, Maker, Suite};

@@ -3,6 +3,9 @@
 
 mod fast;
 mod portable;
+#[cfg(test)]
+pub(super) mod tests;
+mod wiped;
 
 use zeroize::Zeroizing;
 
@@ -60,7 +63,7 @@ impl Suite {
 }
 
 /// A key that seals and opens. The nonce is 32 zero bits and the number, little-endian
-/// (as Noise has it); nobody seals twice with one number.
+/// in both ciphers (Noise has it so for ChaChaPoly); nobody seals twice with one number.
 pub trait Aead: Send {
     /// Encrypts `text` in place; returns the tag over it and `header`.
     fn seal(&self, number: u64, header: &[u8], text: &mut [u8]) -> [u8; TAG];

@@ -1,4 +1,4 @@
-//! ChaCha20-Poly1305 by the chacha20poly1305 crate.
+//! ChaCha20-Poly1305 by the chacha20poly1305 crate, whose keys wipe themselves.
 
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Nonce, Tag};
 use zeroize::Zeroizing;
@@ -27,4 +27,17 @@ fn nonce(number: u64) -> Nonce {
     let mut nonce = Nonce::default();
     nonce[4..].copy_from_slice(&number.to_le_bytes());
     nonce
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::ZeroizeOnDrop;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_wiped() {
+        fn by_themselves<K: ZeroizeOnDrop>() {}
+        by_themselves::<ChaCha20Poly1305>(); // compiles only with the crate's feature for it
+    }
 }
