@@ -14,6 +14,7 @@
 //! | GET /v1/networks/{network} | – | [`Network`] |
 //! | DELETE /v1/networks/{network} | – | 204 |
 //! | POST /v1/networks/prune | – | [`Pruned`] |
+//! | POST /v1/networks/{network}/verify | [`Verify`] | [`Verification`] |
 //! | GET /v1/networks/{network}/vteps | – | list of addresses |
 //! | PUT, DELETE /v1/networks/{network}/vteps/{ip} | – | 204 |
 //! | GET /v1/endpoints?network={network} | – | list of [`Endpoint`] |
@@ -36,6 +37,7 @@
 //! its body. Fields that are not known are refused.
 
 mod cluster;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -44,6 +46,8 @@ pub use cluster::{
     Capacity, Cluster, ClusterInit, ClusterJoin, ClusterLeave, ClusterState, Node, NodeState,
     Refused, Share, Token,
 };
+
+pub use verify::{Check, PeerVerification, Verification, Verify};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};

@@ -25,6 +25,7 @@ mod node;
 mod output;
 mod parse;
 mod status;
+mod verify;
 mod vtep;
 
 use std::path::PathBuf;

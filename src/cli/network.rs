@@ -1,4 +1,4 @@
-//! `vxmesh network`: create, ls, inspect, rm, prune.
+//! `vxmesh network`: create, ls, inspect, rm, prune, verify.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::output::{self, Format, FormatArg, JsonFormatArg};
 use super::parse;
+use super::verify::Verify;
 use crate::api;
 use crate::client::{Client, path};
 use crate::wire::vxlan::Vni;
@@ -29,6 +30,7 @@ pub(super) enum Network {
     #[command(alias = "remove")]
     Rm(Rm),
     Prune(Prune),
+    Verify(Verify),
 }
 
 /// Create a network
@@ -138,6 +140,7 @@ impl Network {
         match self {
             Network::Create(verb) => verb.run(client),
             Network::Ls(verb) => verb.run(client),
+            Network::Verify(verb) => verb.run(client),
             Network::Inspect(verb) => verb.run(client),
             Network::Rm(verb) => verb.run(client),
             Network::Prune(verb) => verb.run(client),

@@ -31,6 +31,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod underlay;
+mod verify;
 mod view;
 pub mod watch;
 

@@ -43,6 +43,8 @@ pub struct Control {
     pub(super) wake: Wake,
     /// What waits for other hosts is waited for here.
     pub(super) runtime: tokio::runtime::Handle,
+    /// Held while `network verify` runs: two would hear each other's frames.
+    pub(super) verifying: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -98,6 +100,7 @@ impl Control {
             plan,
             wake: Wake::default(),
             runtime,
+            verifying: Mutex::default(),
             state: Mutex::new(state),
         };
         control.apply_all(&mut control.lock());

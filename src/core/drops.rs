@@ -86,6 +86,8 @@ reasons! {
     NotHere = "not-here",
     /// A congestion mark on a packet whose transport cannot read it (RFC 6040).
     Congestion = "congestion",
+    /// Questions of `network verify` over their rate.
+    VerifyRate = "verify-rate",
     // Out of a sealed datagram, or instead of one.
     /// A plain frame of an encrypted network.
     ClearOnEncrypted = "clear-on-encrypted",

@@ -54,6 +54,8 @@ pub(super) struct Fabric {
     inbox: Inbox,
     joiner: Joiner,
     outbox: Outbox,
+    /// Answers to frames of `network verify`.
+    verified: Vec<Vec<u8>>,
     counters: Arc<CachePadded<Counters>>,
 }
 
@@ -65,6 +67,7 @@ impl Fabric {
             inbox: Inbox::new(),
             joiner: Joiner::default(),
             outbox,
+            verified: Vec::new(),
             counters,
         }
     }
@@ -125,7 +128,8 @@ impl Fabric {
         }
         match self.switch.from_port(plan, now, id, frame, &view, &offload) {
             Verdict::Drop(reason) => self.counters.dropped(reason),
-            Verdict::Consumed => {}
+            // Only what comes from other hosts is one of the latter.
+            Verdict::Consumed | Verdict::Verified => {}
             Verdict::To(Target::Port(to)) => {
                 self.counters.local_frames.add(1);
                 self.counters.local_bytes.add(len);
@@ -230,6 +234,7 @@ impl Fabric {
         match verdict {
             Verdict::Drop(reason) => return Err(reason),
             Verdict::Consumed => {}
+            Verdict::Verified => self.verified.push(frame.to_vec()),
             Verdict::To(Target::Port(id)) => {
                 count_delivery(network, dress)?;
                 let offload = adopt(frame, &view, network.mtu, hint).ok_or(Reason::TooBig)?;
@@ -285,15 +290,20 @@ impl Fabric {
 
     /// Sends the switch's reply to a VTEP.
     fn answer(&mut self, plan: &Plan, now: Now, to: IpAddr, network: &Network) {
-        let reply = self.switch.reply();
-        if let Ok(view) = View::parse(reply)
-            && self.outbox.fill(plan, now, reply)
-        {
-            let origin = Origin { vni: network.vni, dress: network.dress(), port: None };
-            let (len, offload) = (reply.len(), &Offload::NONE);
-            let parcel = Parcel { len, view: &view, offload, origin };
-            self.outbox.send(plan, now, &parcel, &[to]);
+        send_own(&mut self.outbox, plan, now, to, network, self.switch.reply());
+    }
+
+    /// Sends a frame of this host's own to a VTEP.
+    pub(super) fn send(&mut self, plan: &Plan, now: Now, to: IpAddr, vni: Vni, frame: &[u8]) {
+        if let Some(network) = plan.network(vni) {
+            send_own(&mut self.outbox, plan, now, to, network, frame);
+            self.flush(plan, now);
         }
+    }
+
+    /// Answers to frames of `network verify` since the last call.
+    pub(super) fn take_verified(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.verified)
     }
 
     /// Sends what is queued, and tells containers what was too big.
@@ -306,6 +316,24 @@ impl Fabric {
                 self.ports.answer(refused.port, self.switch.reply());
             }
         }
+    }
+}
+
+/// Sends a complete frame that no container sent.
+fn send_own(
+    outbox: &mut Outbox,
+    plan: &Plan,
+    now: Now,
+    to: IpAddr,
+    network: &Network,
+    frame: &[u8],
+) {
+    if let Ok(view) = View::parse(frame)
+        && outbox.fill(plan, now, frame)
+    {
+        let origin = Origin { vni: network.vni, dress: network.dress(), port: None };
+        let parcel = Parcel { len: frame.len(), view: &view, offload: &Offload::NONE, origin };
+        outbox.send(plan, now, &parcel, &[to]);
     }
 }
 

@@ -57,6 +57,8 @@ use tap::Tap;
 use udp::Underlay;
 use worker::{Command, Worker};
 
+use crate::wire::vxlan::Vni;
+
 /// How to run the data plane.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -175,6 +177,21 @@ impl Dataplane {
     /// from now on.
     pub fn set_peers(&self, config: seal::Config) {
         self.command(Command::SetPeers(Box::new(config)));
+    }
+
+    /// Sends a complete frame of a network to another host's VTEP, as if a container
+    /// had. What comes back to a [`verify`](crate::wire::verify) frame is
+    /// [heard](Dataplane::hear).
+    pub fn send(&self, to: IpAddr, vni: Vni, frame: Vec<u8>) {
+        self.command(Command::Send(to, vni, frame));
+    }
+
+    /// From now on, frames of `network verify` that come back arrive here, and nowhere
+    /// else. More than fit are lost.
+    pub fn hear(&self) -> channel::Receiver<Vec<u8>> {
+        let (tell, told) = channel::bounded(EVENTS);
+        self.command(Command::Hear(tell));
+        told
     }
 
     /// How the sessions with other hosts are; waits for the worker.

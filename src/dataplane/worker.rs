@@ -7,6 +7,7 @@
 //! with all of it written.
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use super::fabric::{Batch, Fabric};
 use super::tap::Tap;
 use crate::core::plan::{Plan, PortId};
 use crate::core::seal;
+use crate::wire::vxlan::Vni;
 
 /// The waker of the command channel.
 pub(super) const COMMANDS: Token = Token(usize::MAX);
@@ -38,6 +40,10 @@ pub(super) enum Command {
     Remove(PortId, channel::Sender<()>),
     /// Make sessions with these hosts.
     SetPeers(Box<seal::Config>),
+    /// Send a frame of a network to a VTEP.
+    Send(IpAddr, Vni, Vec<u8>),
+    /// Tell whoever this is of frames of `network verify` that come back.
+    Hear(channel::Sender<Vec<u8>>),
     /// Tell how the sessions are.
     Sessions(channel::Sender<Vec<seal::Report>>),
     /// End.
@@ -55,6 +61,7 @@ pub(super) struct Worker {
     poll: Poll,
     commands: channel::Receiver<Command>,
     events: mpsc::Sender<Event>,
+    listener: Option<channel::Sender<Vec<u8>>>,
     started: Instant,
 }
 
@@ -79,6 +86,7 @@ impl Worker {
             poll,
             commands,
             events,
+            listener: None,
             started: Instant::now(),
         })
     }
@@ -103,6 +111,10 @@ impl Worker {
             }
             self.turn();
             self.fabric.converse(self.started.elapsed());
+            for answer in self.fabric.take_verified() {
+                // Who no longer listens, or too slowly, does without.
+                let _ = self.listener.as_ref().map(|listener| listener.try_send(answer));
+            }
         }
     }
 
@@ -150,6 +162,11 @@ impl Worker {
                     let now = self.started.elapsed();
                     self.fabric.seal().configure(now, *config);
                 }
+                Command::Send(to, vni, frame) => {
+                    let plan = self.plan.load();
+                    self.fabric.send(&plan, self.started.elapsed(), to, vni, &frame);
+                }
+                Command::Hear(listener) => self.listener = Some(listener),
                 Command::Sessions(asker) => {
                     let report = self.fabric.seal().report(self.started.elapsed());
                     let _ = asker.send(report);

@@ -13,7 +13,7 @@
 mod allocation;
 pub(super) mod driver;
 mod stream;
-mod verbs;
+pub(super) mod verbs;
 pub(super) mod view;
 
 use std::collections::BTreeSet;

@@ -334,7 +334,7 @@ fn check_idle(state: &State) -> Result<(), Error> {
 }
 
 /// The member with this name, id or unambiguous beginning of an id.
-fn find_node(state: &State, reference: &str) -> Result<NodeId, Error> {
+pub(in crate::control) fn find_node(state: &State, reference: &str) -> Result<NodeId, Error> {
     let machine = &state.cluster.machine;
     let members: Vec<NodeId> = machine.replica().members().map(|(id, _)| id).collect();
     let named: Vec<NodeId> =

@@ -8,6 +8,7 @@ mod member;
 mod narrow;
 mod neighbour;
 mod router;
+mod verify;
 
 use std::net::IpAddr;
 use std::sync::Arc;
