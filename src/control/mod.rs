@@ -7,6 +7,7 @@
 //! | [`server`] | the API on its unix socket |
 //! | [`state`] | the one owner of the tables; networks, VTEPs, status |
 //! | `cluster` | the cluster's machine: its port, its state, its verbs |
+//! | `seal` | encrypted networks: who has which keys, and how the sessions are |
 //! | [`attach`] | endpoints of this host: made, restored, released |
 //! | [`watch`] | sandboxes that vanish |
 //! | [`store`] | what outlives the process |
@@ -23,6 +24,7 @@ pub mod error;
 mod extract;
 pub mod netlink;
 pub mod netns;
+mod seal;
 pub mod server;
 pub mod state;
 pub mod store;

@@ -18,6 +18,7 @@ use super::config::Options;
 use super::error::{Error, failed};
 use super::netlink::Netlink;
 use super::netns::Namespace;
+use super::seal::Told;
 use super::store::{self, Store};
 use super::underlay::{self, Underlay};
 use super::view;
@@ -57,6 +58,8 @@ pub(super) struct State {
     pub(super) remote_nodes: BTreeMap<Id, NodeId>,
     /// Where the interfaces of this host's endpoints are.
     pub(super) attachments: BTreeMap<Id, Attachment>,
+    /// What the data plane knows of the other hosts.
+    pub(super) told: Told,
     /// Endpoints that were released because their sandbox was gone.
     pub(super) released: u64,
 }
@@ -79,8 +82,14 @@ impl Control {
         let node = cluster::myself(&options, &underlay);
         let cluster = Cluster::open(&store, node, started.elapsed())?;
         let attachments = store.all(store::ATTACHMENTS)?.into_iter().map(|(_, r)| r).collect();
-        let state =
-            State { cluster, tables, remote_nodes: BTreeMap::new(), attachments, released: 0 };
+        let state = State {
+            cluster,
+            tables,
+            remote_nodes: BTreeMap::new(),
+            attachments,
+            told: Told::default(),
+            released: 0,
+        };
         let control = Control {
             options,
             underlay,
@@ -106,6 +115,7 @@ impl Control {
 
     /// Lets the data plane see the tables as they are.
     pub(super) fn publish(&self, state: &mut State) {
+        self.tell_peers(state);
         self.plan.store(Arc::new(state.tables.plan()));
     }
 

@@ -147,6 +147,7 @@ impl Control {
         work(&mut state.cluster.machine, self.now());
         // What could not be stored is tried again every second.
         let _ = self.settle_cluster(&mut state);
+        self.tell_keys(&mut state);
     }
 
     /// Brings what has changed in the cluster's tables to the disk, into this
@@ -215,8 +216,11 @@ impl Control {
                 _ => {}
             }
         }
+        let of_peers = |key: &Key| matches!(key, Key::Member(_) | Key::Secret(_) | Key::Node(_));
         if touched {
             self.publish(state);
+        } else if changed.iter().any(of_peers) {
+            self.tell_peers(state);
         }
     }
 
