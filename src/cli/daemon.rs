@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::control::config::{Mode, Settings};
+use crate::control::config::{Cipher, Mode, Settings};
 use crate::control::daemon;
 
 /// Run the daemon of this host
@@ -43,6 +43,9 @@ pub(super) struct Daemon {
     /// UDP segmentation offload on the underlay [default: auto]
     #[arg(long, value_enum, value_name = "MODE")]
     udp_gso: Option<Mode>,
+    /// What encrypted networks are sealed with; auto is whichever is faster [default: auto]
+    #[arg(long, value_enum, value_name = "CIPHER")]
+    cipher: Option<Cipher>,
 }
 
 impl Daemon {
@@ -57,6 +60,7 @@ impl Daemon {
             gossip_port: self.gossip_port,
             offload: self.offload,
             udp_gso: self.udp_gso,
+            cipher: self.cipher,
         };
         let file = self.config.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
         Ok(daemon::run(flags.over(file).resolve()?)?)

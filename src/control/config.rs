@@ -31,6 +31,23 @@ pub enum Mode {
     Off,
 }
 
+/// What encrypted networks may be sealed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+pub enum Cipher {
+    /// Either, and the faster one where both hosts can.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// AES-256-GCM only.
+    #[serde(rename = "aes-256-gcm")]
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    /// ChaCha20-Poly1305 only.
+    #[serde(rename = "chacha20-poly1305")]
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
 /// What the flags say, or the configuration file: a TOML table with these keys
 /// in kebab case. Keys that are not known are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -52,6 +69,8 @@ pub struct Settings {
     pub offload: Option<Mode>,
     /// UDP_SEGMENT on the underlay.
     pub udp_gso: Option<Mode>,
+    /// What encrypted networks may be sealed with.
+    pub cipher: Option<Cipher>,
 }
 
 /// What the daemon runs with.
@@ -74,6 +93,8 @@ pub struct Options {
     pub offload: Mode,
     /// UDP_SEGMENT on the underlay.
     pub udp_gso: Mode,
+    /// What encrypted networks may be sealed with.
+    pub cipher: Cipher,
 }
 
 impl Settings {
@@ -99,6 +120,7 @@ impl Settings {
             gossip_port: self.gossip_port.or(below.gossip_port),
             offload: self.offload.or(below.offload),
             udp_gso: self.udp_gso.or(below.udp_gso),
+            cipher: self.cipher.or(below.cipher),
         }
     }
 
@@ -136,6 +158,7 @@ impl Settings {
             gossip_port,
             offload: self.offload.unwrap_or_default(),
             udp_gso: self.udp_gso.unwrap_or_default(),
+            cipher: self.cipher.unwrap_or_default(),
         })
     }
 }
@@ -161,6 +184,23 @@ mod tests {
         assert_eq!((options.data_port, options.gossip_port), (8472, 7947));
         assert_eq!((options.offload, options.udp_gso), (Mode::Off, Mode::Auto));
         assert_eq!(options.data_dir, Path::new(DEFAULT_DATA_DIR));
+    }
+
+    #[test]
+    fn ciphers_go_by_their_names() {
+        let cipher = |text: &str| load(text).map(|settings| settings.cipher);
+        for (name, expected) in [
+            ("auto", Cipher::Auto),
+            ("aes-256-gcm", Cipher::Aes256Gcm),
+            ("chacha20-poly1305", Cipher::ChaCha20Poly1305),
+        ] {
+            assert_eq!(cipher(&format!("cipher = \"{name}\"")).unwrap(), Some(expected));
+            assert_eq!(<Cipher as clap::ValueEnum>::from_str(name, false), Ok(expected));
+        }
+        assert!(cipher("cipher = \"null\"").is_err());
+        let flags = Settings { cipher: Some(Cipher::Auto), ..Settings::default() };
+        let file = Settings { cipher: Some(Cipher::Aes256Gcm), ..Settings::default() };
+        assert_eq!(flags.over(file).cipher, Some(Cipher::Auto));
     }
 
     #[test]

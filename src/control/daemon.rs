@@ -19,13 +19,12 @@ use super::config::{Mode, Options};
 use super::error::{Error, failed};
 use super::netlink::Netlink;
 use super::netns::Namespace;
+use super::seal::offer::Ability;
 use super::server::Socket;
-use super::state::Control;
+use super::state::{Control, Facts};
 use super::store::{self, Store};
 use super::underlay;
 use crate::core::plan::Plan;
-use crate::core::seal::Offer;
-use crate::core::seal::cipher::{Backend, Suite};
 use crate::core::tables::{self, Tables};
 use crate::dataplane::{self, Dataplane, Event};
 
@@ -104,6 +103,7 @@ pub(super) fn start(
     store: Store,
     runtime: Handle,
 ) -> Result<(Control, Receiver<Event>), Error> {
+    let ability = Ability::find(options.cipher)?;
     let own = Namespace::own()?;
     let underlay =
         own.run(|| underlay::discover(&Netlink::open()?, options.advertise.as_deref()))?;
@@ -125,16 +125,14 @@ pub(super) fn start(
             Mode::Off => Some("switched off by --udp-gso off".to_owned()),
         },
         seed,
-        offer: Offer {
-            suites: vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
-            backend: Backend::Ring,
-        },
+        offer: ability.offer(),
         generation: generation(),
         secret,
     };
     let (dataplane, events) =
         Dataplane::start(config, plan.clone()).map_err(|e| Error::Failed(e.to_string()))?;
-    let control = Control::new(options, underlay, own, store, (dataplane, plan), tables, runtime)?;
+    let facts = Facts { underlay, own, ability };
+    let control = Control::new(options, facts, store, (dataplane, plan), tables, runtime)?;
     control.restore();
     Ok((control, events))
 }
@@ -178,6 +176,7 @@ fn ready(control: &Control) -> Result<(), Error> {
         vtep = %status.underlay.vtep,
         port = status.underlay.port,
         mtu = status.underlay.mtu,
+        ciphers = %control.ability,
         networks = status.networks,
         endpoints = status.endpoints,
         socket = %control.options.socket.display(),

@@ -19,6 +19,7 @@ use super::error::{Error, failed};
 use super::netlink::Netlink;
 use super::netns::Namespace;
 use super::seal::Told;
+use super::seal::offer::Ability;
 use super::store::{self, Store};
 use super::underlay::{self, Underlay};
 use super::view;
@@ -35,6 +36,8 @@ pub struct Control {
     pub(super) underlay: Underlay,
     /// The namespace that the daemon runs in.
     pub(super) own: Namespace,
+    /// What it can seal with.
+    pub(super) ability: Ability,
     pub(super) started: Instant,
     pub(super) store: Store,
     pub(super) dataplane: Dataplane,
@@ -46,6 +49,16 @@ pub struct Control {
     /// Held while `network verify` runs: two would hear each other's frames.
     pub(super) verifying: Mutex<()>,
     state: Mutex<State>,
+}
+
+/// What was found out about this host.
+pub(super) struct Facts {
+    /// Where it reaches other hosts.
+    pub(super) underlay: Underlay,
+    /// The namespace that the daemon runs in.
+    pub(super) own: Namespace,
+    /// What it can seal with.
+    pub(super) ability: Ability,
 }
 
 /// What changes while the daemon runs.
@@ -69,8 +82,7 @@ impl Control {
     /// the stored records into the tables.
     pub(super) fn new(
         options: Options,
-        underlay: Underlay,
-        own: Namespace,
+        Facts { underlay, own, ability }: Facts,
         store: Store,
         (dataplane, plan): (Dataplane, Arc<ArcSwap<Plan>>),
         mut tables: Tables,
@@ -94,6 +106,7 @@ impl Control {
             options,
             underlay,
             own,
+            ability,
             started,
             store,
             dataplane,

@@ -3,18 +3,18 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `mod` | tells the data plane who the other hosts are, and which keys all share |
+//! | `offer` | which ciphers this host can do |
 
+pub(super) mod offer;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 
 use super::state::{Control, State};
 use crate::core::cluster::entry::NodeId;
 use crate::core::cluster::machine::Machine;
-use crate::core::cluster::replica::Replica;
 use crate::core::seal::{Config, Peer};
 use crate::core::tables::{Endpoint, Holder, Id, Network, Tables};
 
@@ -68,12 +68,11 @@ impl Control {
 /// `nodes` says which node holds each endpoint of another host.
 fn config(machine: &Machine, tables: &Tables, nodes: &BTreeMap<Id, NodeId>, port: u16) -> Config {
     let replica = machine.replica();
-    let (me, wanted, disputed) = (machine.me(), wanted(tables, nodes), disputed(replica));
+    let (me, wanted) = (machine.me(), wanted(tables, nodes));
     let others = replica.members().filter(|(id, _)| *id != me);
     let peers = others.filter_map(|(node, public)| {
         let vtep = replica.node(&node)?.vtep;
-        let wanted = wanted.contains(&node);
-        (!disputed.contains(&vtep)).then_some(Peer { node, public, vtep, wanted })
+        Some(Peer { node, public, vtep, wanted: wanted.contains(&node) })
     });
     Config {
         private: replica.identity().exchange_private(),
@@ -82,15 +81,6 @@ fn config(machine: &Machine, tables: &Tables, nodes: &BTreeMap<Id, NodeId>, port
         primary: machine.ring().primary(),
         port,
     }
-}
-
-/// VTEPs that several members say are theirs. Frames are sealed for the member that
-/// has the VTEP, so that a member could get at another's by naming that one's VTEP.
-/// What two claim is therefore nobody's, until one of them is removed.
-fn disputed(replica: &Replica) -> BTreeSet<IpAddr> {
-    let mut seen = BTreeSet::new();
-    let vteps = replica.members().filter_map(|(id, _)| Some(replica.node(&id)?.vtep));
-    vteps.filter(|vtep| !seen.insert(*vtep)).collect()
 }
 
 /// The nodes that share an encrypted network with this host.
