@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::Session;
+
 /// How to set a cluster up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -94,6 +96,9 @@ pub struct Node {
     /// The largest IP packet that was seen to reach it over the underlay, in
     /// bytes; `None` while that is not known.
     pub path_mtu: Option<u16>,
+    /// How frames of encrypted networks go there; `None` for this host, and where there
+    /// is nothing to say.
+    pub seal: Option<Session>,
 }
 
 /// How a node is.

@@ -37,6 +37,7 @@
 //! its body. Fields that are not known are refused.
 
 mod cluster;
+mod encrypted;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -46,6 +47,7 @@ pub use cluster::{
     Capacity, Cluster, ClusterInit, ClusterJoin, ClusterLeave, ClusterState, Node, NodeState,
     Refused, Share, Token,
 };
+pub use encrypted::{Cipher, Encrypted, EncryptedNetwork, Session, Unreachable};
 
 pub use verify::{Check, PeerVerification, Verification, Verify};
 
@@ -294,6 +296,8 @@ pub struct Status {
     pub offload: Vec<OffloadState>,
     /// The cluster as this host sees it.
     pub cluster: ClusterState,
+    /// Encrypted networks, and the sessions with other hosts.
+    pub encrypted: Encrypted,
     /// How many networks there are.
     pub networks: usize,
     /// How many endpoints this host holds.

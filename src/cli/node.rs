@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::output::{self, Format, FormatArg, JsonFormatArg};
+use super::seal;
 use crate::api::{self, NodeState};
 use crate::client::{Client, encode, path};
 
@@ -27,7 +28,9 @@ pub(super) enum Node {
 
 /// List the nodes of the cluster
 ///
-/// This host has a * after its name.
+/// This host has a * after its name. SEAL is the cipher of the session with a node
+/// that shares an encrypted network with this host: `none` if there is none although
+/// there should be (`vxmesh status` says why), `-` if none is needed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -106,7 +109,7 @@ impl Ls {
 /// Nodes, one a line; `id` says how much of an id is shown.
 pub(super) fn table(nodes: &[api::Node], id: impl Fn(&str) -> String) -> String {
     output::table(
-        &["NAME", "ID", "STATE", "VTEP", "CONTROL", "ENDPOINTS", "VERSION"],
+        &["NAME", "ID", "STATE", "VTEP", "CONTROL", "ENDPOINTS", "SEAL", "VERSION"],
         nodes.iter().map(|n| {
             vec![
                 if n.this { format!("{} *", n.name) } else { n.name.clone() },
@@ -115,6 +118,7 @@ pub(super) fn table(nodes: &[api::Node], id: impl Fn(&str) -> String) -> String 
                 n.vtep.to_string(),
                 n.control.to_string(),
                 n.endpoints.to_string(),
+                seal::cipher(n.seal.as_ref()),
                 n.version.clone(),
             ]
         }),
@@ -159,7 +163,7 @@ fn summary(n: &api::Node) -> String {
         row("ENDPOINTS", n.endpoints.to_string()),
         row("PATH MTU", path_mtu),
     ];
-    output::columns("", rows)
+    output::columns("", rows.into_iter().chain(seal::summary(n.seal.as_ref())))
 }
 
 impl Rm {

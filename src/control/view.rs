@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::cluster;
 use super::config::Mode;
+use super::seal;
 use super::state::{Control, State};
 use crate::api;
 use crate::core::drops::Reason;
@@ -131,6 +132,7 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
         },
         offload: offload(control, state),
         cluster: cluster::view::state(control, state),
+        encrypted: seal::view::encrypted(control, state),
         networks: state.tables.networks().count(),
         endpoints,
         remote_endpoints: state.tables.endpoints().count() - endpoints,
@@ -167,8 +169,22 @@ fn offload(control: &Control, state: &State) -> Vec<api::OffloadState> {
     std::iter::once(tap).chain(udp).collect()
 }
 
-/// Networks whose MTU the underlay no longer carries.
 fn warnings(state: &State) -> Vec<String> {
+    let displaced = state.tables.displaced().into_iter().map(|(one, other)| {
+        format!(
+            "networks {} and {} have the same VNI, {}, so that nothing of {} is carried: remove one of them",
+            one.name, other.name, one.vni, one.name
+        )
+    });
+    too_large(state)
+        .into_iter()
+        .chain(seal::view::warnings(&state.tables))
+        .chain(displaced)
+        .collect()
+}
+
+/// Networks whose MTU the underlay no longer carries.
+fn too_large(state: &State) -> Vec<String> {
     let largest = |n: &Network| state.tables.underlay().largest_mtu(n.encrypted());
     let too_large = state.tables.networks().filter(|n| state.tables.mtu(n) > largest(n));
     too_large

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use super::{Cluster, Person, stream, view};
 use crate::api;
 use crate::control::error::Error;
+use crate::control::seal::view::Sessions;
 use crate::control::state::{Control, State};
 use crate::core::cluster::entry::{Entry, Key, NodeId, Pools};
 use crate::core::cluster::rpc::{Request, Response};
@@ -212,7 +213,7 @@ impl Control {
     pub fn node(&self, reference: &str) -> Result<api::Node, Error> {
         let state = self.lock();
         let id = find_node(&state, reference)?;
-        Ok(view::node(self, &state, id))
+        Ok(view::node(self, &state, &Sessions::ask(self, &state), id))
     }
 
     /// Removes members for good; several are divided by commas.

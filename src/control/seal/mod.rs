@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | `mod` | tells the data plane who the other hosts are, and which keys all share |
 //! | `offer` | which ciphers this host can do |
+//! | `view` | networks and sessions as the API shows them |
 
 pub(super) mod offer;
 #[cfg(test)]
 mod tests;
+pub(super) mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -38,6 +40,11 @@ impl Told {
             (&old.private, &old.peers, &old.keys) == (private, peers, keys)
                 && (old.primary, old.port) == (*primary, *port)
         })
+    }
+
+    fn wants(&self, node: &NodeId) -> bool {
+        let peers = self.0.iter().flat_map(|config| &config.peers);
+        peers.into_iter().any(|peer| peer.node == *node && peer.wanted)
     }
 
     fn has_keys_of(&self, machine: &Machine) -> bool {

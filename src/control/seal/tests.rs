@@ -1,12 +1,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
+use super::view::Sessions;
 use super::*;
+use crate::api;
 use crate::core::Now;
 use crate::core::cluster::entry::{Key, Node, Version};
 use crate::core::cluster::machine::{Settings, Start};
 use crate::core::cluster::rpc::{Request, Response};
 use crate::core::cluster::secret::identity::Identity;
+use crate::core::plan::PortId;
+use crate::core::seal::cipher::Suite;
+use crate::core::seal::{Established, Report};
 use crate::core::tables::{NewEndpoint, NewNetwork, Underlay};
 use crate::wire::vxlan::Vni;
 
@@ -178,4 +183,97 @@ fn keys_are_not_printed() {
     let told = Told(Some(Lab::new().config()));
     let printed = format!("{told:?}");
     assert!(!printed.contains("Secret") && !printed.contains("private"), "{printed}");
+}
+
+fn report(n: u8, sealed_with: Option<Suite>, trouble: Option<&str>) -> Report {
+    let session = sealed_with.map(|suite| Established {
+        suite,
+        age: Duration::from_millis(3_723_900),
+        handshake: Duration::from_secs(61),
+        handshakes: 32,
+    });
+    let drops = BTreeMap::from([("replayed", 4)]);
+    let trouble = trouble.map(str::to_owned);
+    Report { node: identity(n).id(), session, trouble, sealed: 12, opened: 11, drops }
+}
+
+impl Lab {
+    fn sessions(&self, reports: &[Report]) -> Sessions {
+        let told = Told(Some(self.config()));
+        Sessions::of(reports, |node| self.machine.name_of(node), |node| told.wants(node))
+    }
+
+    /// Whom a network does not reach, and why.
+    fn unreachable(&self, network: &Id, reports: &[Report]) -> Vec<(String, String)> {
+        let name = |node: &NodeId| self.machine.name_of(node);
+        let network = self.tables.get_network(network).unwrap();
+        let sessions = self.sessions(reports);
+        let shown = view::network(&self.tables, &self.nodes, &sessions, network, name);
+        shown.unreachable.into_iter().map(|u| (u.node, u.reason)).collect()
+    }
+}
+
+#[test]
+fn a_session_is_shown_whole() {
+    let mut lab = Lab::new();
+    let red = lab.network(1, true);
+    [1, 2].into_iter().for_each(|at| lab.attach(&red, at));
+    let sessions = lab.sessions(&[report(2, Some(Suite::Aes256Gcm), None)]);
+    let expected = api::Session {
+        node: "n2".into(),
+        wanted: true,
+        cipher: Some("AES-256-GCM".into()),
+        age: Some(3723),
+        handshake: Some(61),
+        handshakes: 32,
+        sealed: 12,
+        opened: 11,
+        drops: [("replayed".to_owned(), 4)].into(),
+        trouble: None,
+    };
+    assert_eq!(sessions.with(&identity(2).id()), Some(expected));
+    assert_eq!(sessions.with(&identity(3).id()), None);
+    let idle = Report { sealed: 0, opened: 0, drops: BTreeMap::new(), ..report(3, None, None) };
+    assert_eq!(lab.sessions(&[idle]).with(&identity(3).id()), None, "of no interest");
+}
+
+#[test]
+fn an_encrypted_network_names_whom_it_does_not_reach() {
+    let mut lab = Lab::new();
+    let red = lab.network(1, true);
+    [2, 3].into_iter().for_each(|at| lab.attach(&red, at));
+    assert_eq!(lab.unreachable(&red, &[]), [], "nothing of it is here");
+    lab.attach(&red, 1);
+    let wait = "its key is not known yet: wait a second";
+    let says = |node: &str, why: &str| (node.to_owned(), why.to_owned());
+    assert_eq!(lab.unreachable(&red, &[]), [says("n2", wait), says("n3", wait)]);
+    let reports = [
+        report(2, Some(Suite::ChaCha20Poly1305), Some("it did not answer the last time")),
+        report(3, None, Some("it does not answer")),
+    ];
+    assert_eq!(lab.unreachable(&red, &reports), [says("n3", "it does not answer")]);
+}
+
+#[test]
+fn a_ledger_is_shown_and_what_it_must_not_say_is_a_warning() {
+    let mut lab = Lab::new();
+    let red = lab.network(1, true);
+    lab.attach(&red, 1);
+    let here = lab.tables.endpoints().next().unwrap().id.clone();
+    lab.tables.bind(&here, PortId(0));
+    let plan = lab.tables.plan();
+    let ledger = plan.port(PortId(0)).unwrap().0.encrypted.clone().unwrap();
+    ledger.count_sealed(1);
+    ledger.count_opened(2);
+    ledger.count_clear_refused(3);
+    assert_eq!(view::warnings(&lab.tables).count(), 0);
+    ledger.count_clear_sent(4);
+    ledger.count_clear_accepted(5);
+    let network = lab.tables.get_network(&red).unwrap();
+    let shown = view::network(&lab.tables, &lab.nodes, &lab.sessions(&[]), network, |_| panic!());
+    let counts = (shown.sealed, shown.opened, shown.clear_refused);
+    assert_eq!((shown.name.as_str(), counts), ("net1", (1, 2, 3)));
+    assert_eq!((shown.clear_sent, shown.clear_accepted), (4, 5));
+    let warned: Vec<String> = view::warnings(&lab.tables).collect();
+    assert!(warned[0].contains("net1") && warned[0].contains("4 datagrams"), "{warned:?}");
 }

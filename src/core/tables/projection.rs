@@ -72,12 +72,28 @@ impl Tables {
     /// plane tells networks by it. An encrypted one goes before, or a member could
     /// bring its frames into the open by giving its VNI to another network.
     fn live(&self) -> Vec<Id> {
-        let endpoints = self.ports.keys().filter_map(|id| self.endpoints.get(id));
-        let networks = endpoints.filter_map(|e| self.networks.get(&e.network));
-        let mut networks: Vec<&Network> = networks.collect();
-        networks.sort_by_key(|n| (n.vni, !n.encrypted(), &n.id));
+        let mut networks = self.with_ports();
         networks.dedup_by_key(|n| n.vni);
         networks.into_iter().map(|n| n.id.clone()).collect()
+    }
+
+    /// Networks with a TAP here that the plan leaves out, each with the one that has
+    /// its VNI instead.
+    pub fn displaced(&self) -> Vec<(&Network, &Network)> {
+        let networks = self.with_ports();
+        let rivals = networks.chunk_by(|a, b| a.vni == b.vni);
+        let behind = rivals.flat_map(|rivals| rivals[1..].iter().map(|other| (*other, rivals[0])));
+        behind.collect()
+    }
+
+    /// By VNI, encrypted ones first, then by id.
+    fn with_ports(&self) -> Vec<&Network> {
+        let endpoints = self.ports.keys().filter_map(|id| self.endpoints.get(id));
+        let ids: BTreeSet<&Id> = endpoints.map(|e| &e.network).collect();
+        let mut networks: Vec<&Network> =
+            ids.into_iter().filter_map(|id| self.networks.get(id)).collect();
+        networks.sort_by_key(|n| (n.vni, !n.encrypted(), &n.id));
+        networks
     }
 
     /// Forgets the built form of an endpoint's network.

@@ -11,7 +11,7 @@ use super::cast::{
 };
 use super::report::{Report, size, time};
 use super::world::{World, counter, drops};
-use crate::api::{Status, Verification, Verify};
+use crate::api::{Session, Status, Verification, Verify};
 use crate::core::drops::Reason;
 use crate::lab::bulk::{Limit, Transfer};
 use crate::lab::custody::until;
@@ -236,7 +236,8 @@ fn secrecy(world: &World, report: &mut Report) -> anyhow::Result<()> {
     create(world, report, &GOLD, "An encrypted network, and what the underlay sees of it")?;
     let host = world.host_of(&GOLD_1);
     let sessions = host.await_status(|s| {
-        s.encrypted.iter().any(|n| n.name == GOLD.name && n.sessions > 0 && n.without_session == 0)
+        let sealed = |s: &Session| s.wanted && s.cipher.is_some();
+        s.encrypted.sessions.iter().any(sealed)
     });
     let what = format_args!("{} has a session with {}", host.name, HOSTS[GOLD_2.host]);
     report.check(what, sessions.map(|_| "keys by Noise IK, over UDP 4789"));

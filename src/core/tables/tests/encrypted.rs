@@ -120,7 +120,10 @@ fn a_plain_network_with_its_vni_does_not_take_its_place() {
         let web = create(&mut tables, n, named("web", &["10.2.0.0/24"])).unwrap();
         attach(&mut tables, &web, 11);
         assert!(tables.plan().port(PortId(11)).is_some());
+        assert_eq!(tables.displaced(), []);
         tables.put_network(Network { vni: red.vni, ..web.clone() });
+        let displaced: Vec<_> = tables.displaced().iter().map(|(a, b)| (&a.id, &b.id)).collect();
+        assert_eq!(displaced, [(&web.id, &red.id)]);
         let plan = tables.plan();
         assert!(plan.ledger(red.vni).is_some(), "still sealed");
         assert!(plan.port(PortId(10)).unwrap().0.encrypted.is_some());
