@@ -134,6 +134,7 @@ impl Seal {
         let terms = Terms {
             index,
             theirs,
+            ring,
             ours: false,
             began: now,
             made: now,
@@ -182,6 +183,7 @@ impl Seal {
         let terms = Terms {
             index: receiver,
             theirs,
+            ring: pending.ring,
             ours: true,
             began: pending.sent,
             made: now,

@@ -212,7 +212,8 @@ impl Seal {
     }
 
     /// Follows the tables. Sessions with who is no member any more, or has another
-    /// key, end at once; with who is no longer wanted, when they have run out. Of two
+    /// key, end at once; with who is no longer wanted, when they have run out. Another
+    /// primary ring key renews them all. Of two
     /// members with one VTEP only one can be right: if only one of them is wanted it is
     /// taken to be that, and there are no sessions with any other.
     pub fn configure(&mut self, now: Now, config: Config) {
@@ -222,6 +223,7 @@ impl Seal {
         }
         let keys = config.keys.iter().map(|(number, key)| (*number, RingKey::new(key))).collect();
         let (primary, port) = (config.primary, config.port);
+        let turned = self.shared.as_ref().is_some_and(|shared| shared.primary != primary);
         let mut links: BTreeMap<NodeId, Link> =
             self.links.drain(..).map(|link| (link.peer.node, link)).collect();
         let contested = contested(&config.peers, &pair.public);
@@ -231,6 +233,9 @@ impl Seal {
             let mut link = same.unwrap_or_else(|| Link::new(peer.clone(), home, &pair.public));
             link.follow(now, peer.clone(), home, delay(self.seeds.number()));
             link.contest(contested.contains(&peer.node));
+            if turned {
+                link.use_ring(now, primary);
+            }
             self.links.push(link);
         }
         self.links.sort_by_key(|link| link.peer.node);

@@ -159,6 +159,16 @@ impl Link {
         }
     }
 
+    /// Handshakes are made with this ring key from now on.
+    pub(super) fn use_ring(&mut self, now: Now, ring: u32) {
+        if let Some(session) = self.current.as_ref().filter(|session| session.terms.ring != ring)
+            && self.peer.wanted
+        {
+            let renew = session.renew_at(now);
+            self.begin_at = Some(self.begin_at.map_or(renew, |at| at.min(renew)));
+        }
+    }
+
     /// Another member claims its VTEP or its key, or does not: if it does, everything ends.
     pub(super) fn contest(&mut self, contested: bool) {
         self.contested = contested;

@@ -29,6 +29,8 @@ pub(super) struct Terms {
     pub(super) index: u32,
     /// The other end's.
     pub(super) theirs: u32,
+    /// The number of the ring key that went into the handshake.
+    pub(super) ring: u32,
     /// Who began: this host, or else the peer.
     pub(super) ours: bool,
     /// When the handshake began, as this host saw it.
@@ -63,8 +65,17 @@ impl Session {
 
     /// When this host should begin a new one.
     pub(super) fn rekey_at(&self) -> Now {
-        let grace = if self.terms.ours { Duration::ZERO } else { REKEY_GRACE + self.jitter() };
-        self.terms.made + REKEY_AFTER + grace
+        self.terms.made + REKEY_AFTER + self.grace()
+    }
+
+    /// When this host should begin a new one, if handshakes are made with another ring
+    /// key from now on: who knows the old one may have been removed.
+    pub(super) fn renew_at(&self, now: Now) -> Now {
+        self.rekey_at().min(now + self.grace())
+    }
+
+    fn grace(&self) -> Now {
+        if self.terms.ours { Duration::ZERO } else { REKEY_GRACE + self.jitter() }
     }
 
     /// Up to four seconds, so that two hosts that have come to do the same at the same
