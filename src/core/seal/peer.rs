@@ -1,12 +1,16 @@
 //! The sessions with one host, and when there is a new one.
 //!
-//! There are up to four kinds of sessions at a time:
+//! There are three kinds of sessions:
 //!
 //! * *current*: sealed with;
-//! * *next*: made by an initiation of the peer. Nothing is sealed with it until a
-//!   datagram came under it, since before that the peer may not have it;
-//! * *old*, a few: still opened with, for what is on its way;
+//! * *others*, a few, only opened with: those from before, for what is on its way, and
+//!   those of the peer's making. One of the latter becomes current when a datagram came
+//!   under it, since before that the peer may not have it;
 //! * *pending*: an initiation of this host that waits for its response.
+//!
+//! Two handshakes can cross each other, and then both hosts have two sessions. The host
+//! with the lower public key keeps to that of its own making. The other follows: it
+//! seals with what it is sealed for with.
 //!
 //! The times are WireGuard's (section 6 of its paper), but that sessions are made
 //! and kept without traffic too.
@@ -39,9 +43,9 @@ const DEAF: Now = Duration::from_secs(15);
 /// Signs of life through a translator of addresses, which forgets what is silent: whatever
 /// else is sent, since that may come from other ports than the one that is to be kept open.
 const TRANSLATED: Now = Duration::from_secs(25);
-/// Sessions that are still opened with. Rekeying as usual leaves one; the others are for
-/// hosts that restart in quick succession.
-const OLD: usize = 3;
+/// Sessions that are only opened with. As a rule there is one; the room is for
+/// initiations that come several times because the responses are lost.
+const OTHERS: usize = 4;
 /// Responses to one initiation that are looked at.
 pub(super) const ANSWERS: u32 = 4;
 
@@ -78,8 +82,8 @@ pub(super) struct Link {
     pub(super) stamp: Option<(Stamp, Now)>,
     pub(super) pending: Option<Pending>,
     pub(super) current: Option<Session>,
-    next: Option<Session>,
-    old: Vec<Session>,
+    /// The newest in front.
+    others: Vec<Session>,
     /// When a handshake is to begin.
     begin_at: Option<Now>,
     /// When the last one began.
@@ -115,8 +119,7 @@ impl Link {
             stamp: None,
             pending: None,
             current: None,
-            next: None,
-            old: Vec::new(),
+            others: Vec::new(),
             begin_at: None,
             begun: None,
             attempts: 0,
@@ -174,15 +177,15 @@ impl Link {
         self.contested = contested;
         if contested {
             self.peer.wanted = false;
-            (self.pending, self.current, self.next, self.row) = (None, None, None, None);
-            self.old.clear();
+            (self.pending, self.current, self.row) = (None, None, None);
+            self.others.clear();
             (self.begin_at, self.keepalive_at, self.deaf_at, self.alive_at) = Default::default();
         }
     }
 
     /// The numbers that this host has given for it.
     pub(super) fn indices(&self) -> impl Iterator<Item = u32> {
-        let sessions = self.current.iter().chain(&self.next).chain(&self.old);
+        let sessions = self.current.iter().chain(&self.others);
         sessions.map(|session| session.terms.index).chain(self.pending.iter().map(|p| p.index))
     }
 
@@ -199,7 +202,7 @@ impl Link {
 
     /// When [`Link::tick`] is next to be called.
     pub(super) fn due(&self) -> Option<Now> {
-        let sessions = self.current.iter().chain(&self.next).chain(&self.old);
+        let sessions = self.current.iter().chain(&self.others);
         let ends = sessions.map(Session::end).min();
         let timers = [self.begin_at, self.keepalive_at, self.deaf_at, self.alive_at, ends];
         timers.into_iter().flatten().min()
@@ -268,17 +271,26 @@ impl Link {
     }
 
     /// A session of this host's making; returns the sign of life by which the peer
-    /// learns of it. `None` if a session that both prefer is already there.
+    /// learns of it.
     pub(super) fn initiated(&mut self, now: Now, session: Session) -> Option<Vec<u8>> {
-        self.forget_pending();
-        if self.establish(now, session) { self.sign_of_life(now) } else { None }
+        let yields = |current: &Session| !self.higher && session.crosses(current);
+        if self.current.as_ref().is_some_and(yields) {
+            self.keep(session);
+            return None;
+        }
+        self.establish(now, session);
+        self.sign_of_life(now)
     }
 
-    /// A session of the peer's making. It has a while to use it.
+    /// A session of the peer's making. It has a while to use it; then there is another
+    /// try, and a peer that is heard is not tried more and more seldom.
     pub(super) fn responded(&mut self, now: Now, session: Session) {
-        self.begin_at = self.begin_at.map(|at| at.max(now + CONFIRM));
-        let before = self.next.replace(session);
-        self.retired.extend(before.map(|session| session.terms.index));
+        self.attempts = 0;
+        self.begin_at = self.begin_at.map(|at| match self.current {
+            Some(_) => at.max(now + CONFIRM),
+            None => now + CONFIRM,
+        });
+        self.keep(session);
     }
 
     /// Seals a datagram.
@@ -314,10 +326,10 @@ impl Link {
         header: &Header,
         datagram: &mut [u8],
     ) -> Result<(Option<Vni>, Option<SocketAddr>), Reason> {
-        let session = [&mut self.current, &mut self.next]
-            .into_iter()
-            .flatten()
-            .chain(&mut self.old)
+        let session = self
+            .current
+            .iter_mut()
+            .chain(&mut self.others)
             .find(|session| session.terms.index == header.index)
             .ok_or(Reason::SealedUnknownKey)?;
         if now >= session.end() {
@@ -329,9 +341,7 @@ impl Link {
         if vni.is_some() {
             self.keepalive_at.get_or_insert(now + KEEPALIVE);
         }
-        if let Some(session) = self.next.take_if(|next| next.terms.index == header.index) {
-            self.establish(now, session);
-        }
+        self.prefer(now, header.index);
         let newest =
             self.current.as_ref().is_some_and(|session| session.terms.index == header.index);
         Ok((vni, if newest { self.elsewhere(now, source.ip()) } else { None }))
@@ -348,18 +358,26 @@ impl Link {
         Some(SocketAddr::new(source, self.home.port()))
     }
 
-    /// Takes a session for the current one, unless that is preferred: of two handshakes that
-    /// crossed each other, both hosts keep to the one that the lower public key began.
-    fn establish(&mut self, now: Now, session: Session) -> bool {
-        self.trouble = None;
-        let low = |session: &Session| session.terms.ours == self.higher;
-        let preferred = self.current.as_ref().is_some_and(|current| {
-            low(current) && !low(&session) && current.terms.made >= session.terms.began
+    /// Takes a session that a datagram came under for the current one, if it is to be
+    /// preferred.
+    fn prefer(&mut self, now: Now, index: u32) {
+        let Some(at) = self.others.iter().position(|other| other.terms.index == index) else {
+            return;
+        };
+        let other = &self.others[at];
+        let preferred = self.current.as_ref().is_none_or(|current| match other.crosses(current) {
+            true => !self.higher || other.terms.ours,
+            false => other.terms.made >= current.terms.made,
         });
         if preferred {
-            self.keep(session);
-            return false;
+            let session = self.others.remove(at);
+            self.establish(now, session);
         }
+    }
+
+    /// Takes a session for the current one.
+    fn establish(&mut self, now: Now, session: Session) {
+        self.trouble = None;
         if session.terms.route != self.route {
             (self.route, self.probed) = (session.terms.route, None);
         }
@@ -375,13 +393,13 @@ impl Link {
         if let Some(before) = self.current.replace(session) {
             self.keep(before);
         }
-        true
     }
 
     /// Keeps a session to open with.
     fn keep(&mut self, session: Session) {
-        self.old.insert(0, session);
-        self.retired.extend(self.old.drain(OLD.min(self.old.len())..).map(|old| old.terms.index));
+        self.others.insert(0, session);
+        let room = OTHERS.min(self.others.len());
+        self.retired.extend(self.others.drain(room..).map(|other| other.terms.index));
     }
 
     fn forget_pending(&mut self) {
@@ -397,8 +415,7 @@ impl Link {
             self.row = None;
             self.hurry(now);
         }
-        self.retired.extend(self.next.take_if(over).map(|session| session.terms.index));
-        self.retired.extend(self.old.extract_if(.., over).map(|session| session.terms.index));
+        self.retired.extend(self.others.extract_if(.., over).map(|other| other.terms.index));
     }
 
     fn sign_of_life(&mut self, now: Now) -> Option<Vec<u8>> {

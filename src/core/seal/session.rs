@@ -58,6 +58,12 @@ impl Session {
         Some(Session { suite, sender, receiver, terms })
     }
 
+    /// Whether the handshakes of the two, begun by either host, went on at the same time.
+    pub(super) fn crosses(&self, other: &Session) -> bool {
+        let (a, b) = (&self.terms, &other.terms);
+        a.ours != b.ours && a.began <= b.made && b.began <= a.made
+    }
+
     /// When it is over.
     pub(super) fn end(&self) -> Now {
         self.terms.made + REJECT_AFTER

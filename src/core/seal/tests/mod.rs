@@ -1,7 +1,13 @@
 //! A small world of hosts on an underlay that loses, doubles and reorders, with a
 //! virtual clock.
 
+mod changes;
+mod flood;
+mod hostile;
 mod life;
+mod loss;
+mod routes;
+mod vectors;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -233,7 +239,10 @@ impl World {
             return;
         };
         if packet.bytes[0] != crate::wire::sealed::DATA {
+            let before = host.seal.output.len();
             let taken = host.seal.handshake(now, packet.from, &packet.bytes);
+            let longest = host.seal.output.iter().skip(before).map(|out| out.bytes.len()).max();
+            assert!(longest <= Some(packet.bytes.len()), "no answer is longer");
             host.drops.extend(taken.err());
             return;
         }
@@ -291,6 +300,35 @@ impl World {
             world.host(to).got.contains(&(address(from).ip(), text.to_vec()))
         };
         got(self, a, b) && got(self, b, a)
+    }
+
+    /// The session that a host seals with, by both its numbers.
+    fn current(&mut self, of: u8, on: u8) -> Option<(u32, u32)> {
+        let links = &self.host(of).seal.links;
+        let link = links.iter().find(|link| link.peer.node == node(on)).unwrap();
+        let terms = &link.current.as_ref()?.terms;
+        Some((terms.index, terms.theirs))
+    }
+
+    /// Whether both ends seal with one session.
+    fn is_settled(&mut self, a: u8, b: u8) -> bool {
+        let other = self.current(b, a).map(|(own, theirs)| (theirs, own));
+        other.is_some() && self.current(a, b) == other
+    }
+
+    /// The last packet of a kind.
+    fn last(&self, kind: u8) -> Packet {
+        self.log.iter().rfind(|packet| packet.bytes[0] == kind).unwrap().clone()
+    }
+
+    /// Gives a packet to whom it is for, past the weather; what comes of it.
+    fn play(&mut self, n: u8, from: SocketAddr, bytes: &[u8]) -> Result<(), Reason> {
+        let now = self.now;
+        let seal = &mut self.host(n).seal;
+        if bytes.first() == Some(&crate::wire::sealed::DATA) {
+            return seal.open(now, from, &mut bytes.to_vec()).map(|_| ());
+        }
+        seal.handshake(now, from, bytes)
     }
 
     /// Handshake messages that were sent of a kind.
