@@ -241,6 +241,16 @@ fn secrecy(world: &World, report: &mut Report) -> anyhow::Result<()> {
     });
     let what = format_args!("{} has a session with {}", host.name, HOSTS[GOLD_2.host]);
     report.check(what, sessions.map(|_| "keys by Noise IK, over UDP 4789"));
+    let sealed = host.await_status(|s| {
+        s.encrypted.networks.iter().any(|n| n.name == GOLD.name && n.unreachable.is_empty())
+    });
+    report.check(
+        format_args!("{} has keys with {}", host.name, HOSTS[GOLD_2.host]),
+        sealed.map(|s| {
+            let cipher = s.encrypted.sessions.iter().find_map(|session| session.cipher.clone());
+            cipher.unwrap_or_default()
+        }),
+    );
     report.check("gold-1 to gold-2, across", answered(world.ping(&GOLD_1, GOLD_2.ips[0], 5)?));
 
     let limit = Limit { bytes: 1 << 30, time: Duration::from_secs(2) };
