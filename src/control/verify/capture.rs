@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, sync::Arc};
 
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, UdpPacket};
@@ -12,6 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// How long the thread waits for a packet before it looks whether it is to end.
 const TURN: Duration = Duration::from_millis(20);
+/// How long packets are looked at that have come before the end.
+const DRAIN: Duration = Duration::from_secs(1);
 /// Bytes of packets that may wait for the thread.
 const BUFFER: usize = 16 << 20;
 
@@ -47,12 +49,19 @@ impl Capture {
         let stopped = stop.clone();
         let listen = move || {
             let (mut seen, mut packet) = (Vec::new(), vec![0; 1 << 17]);
-            while !stopped.load(Relaxed) {
+            // What came before the end waits in the socket; under other traffic it never
+            // runs dry.
+            let mut last = None;
+            while last.is_none_or(|last| Instant::now() < last) {
+                if last.is_none() && stopped.load(Relaxed) {
+                    last = Some(Instant::now() + DRAIN);
+                }
                 match socket.read(&mut packet) {
                     Ok(len) => {
                         let between = direction(&packet[..len], here, there);
                         seen.extend(between.filter(|(_, bytes)| keep(bytes)));
                     }
+                    Err(e) if is_patience(e.kind()) && last.is_some() => break,
                     Err(e) if is_patience(e.kind()) => {}
                     Err(e) => return Err(e),
                 }
