@@ -67,8 +67,9 @@ pub(super) fn summary(session: Option<&api::Session>) -> Rows {
     let mut rows = vec![row(["SEAL", &cipher(session)])];
     let Some(s) = session else { return rows };
     if let (Some(age), Some(handshake)) = (s.age, s.handshake) {
-        let handshakes = format!("{} handshakes, the last {} ago", s.handshakes, time(handshake));
-        rows.push(row(["SEALED FOR", &format!("{}, {handshakes}", time(age))]));
+        rows.push(row(["SEALED FOR", &time(age)]));
+        let handshakes = format!("{}, the last {} ago", s.handshakes, time(handshake));
+        rows.push(row(["HANDSHAKES", &handshakes]));
     }
     rows.push(row(["SEALED", &s.sealed.to_string()]));
     rows.push(row(["OPENED", &s.opened.to_string()]));

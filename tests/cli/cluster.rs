@@ -241,7 +241,7 @@ fn node_inspect_says_how_it_is_sealed_for() {
     (seal["age"], seal["handshake"], seal["handshakes"]) = (json!(3600), json!(61), json!(31));
     let daemon = FakeDaemon::start([(200, host_b)]);
     let output = run_at(&daemon, &["node", "inspect", "host-b", "--format", "table"]);
-    let lines = "SEAL         AES-256-GCM\nSEALED FOR   1h, 31 handshakes, the last 1m 1s ago\n";
+    let lines = "SEAL         AES-256-GCM\nSEALED FOR   1h\nHANDSHAKES   31, the last 1m 1s ago\n";
     assert!(ok(&output).contains(lines), "{}", ok(&output));
 }
 

@@ -74,6 +74,14 @@ fn the_list_of_verbs_above_is_complete() {
 }
 
 #[test]
+fn the_options_of_networks_are_explained() {
+    let help = run(&["network", "create", "--help"]);
+    for part in ["--opt encrypted", "`encrypted` seals all", "It cannot be changed later"] {
+        assert!(ok(&help).contains(part), "{part}");
+    }
+}
+
+#[test]
 fn hidden_verbs_are_not_advertised() {
     let help = run(&["--help"]);
     assert!(!ok(&help).contains("\n  man"));
