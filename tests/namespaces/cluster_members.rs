@@ -1,5 +1,7 @@
 //! Hosts that move, leave, or are removed.
 
+use nix::sys::signal::{Signal, kill};
+
 use crate::common::cluster::{all_ping, capacity, container, ip, wait_agreement, wait_down};
 use crate::common::fabric::Fabric;
 use crate::common::host::Host;
@@ -137,6 +139,32 @@ fn a_dead_node_is_removed_and_its_share_is_free() {
     hosts[2].join(&hosts[1]);
     wait_members(&hosts.each_ref());
     wait_agreement(&hosts.each_ref());
+}
+
+/// While a member takes its time, a second removal is refused at once, and the
+/// first goes on.
+#[test]
+fn one_removal_at_a_time() {
+    need!(root());
+    let (_fabric, mut hosts) = lab();
+    let third = hosts[2].ns.name().to_owned();
+    hosts[2].kill_9();
+    wait_down(&hosts[0], &hosts[2]);
+    let (asked, slow) = (&hosts[0], &hosts[1]);
+    kill(slow.pid(), Signal::SIGSTOP).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let (tell, third) = (tell.clone(), &third);
+            scope.spawn(move || tell.send(asked.vx(&["node", "rm", third])).unwrap());
+        }
+        let second = told.recv().unwrap();
+        kill(slow.pid(), Signal::SIGCONT).unwrap();
+        refused(&second, &["another removal is under way"]);
+        let first = told.recv().unwrap();
+        assert!(first.ok(), "{first:?}");
+    });
+    wait_members(&[asked, slow]);
 }
 
 #[test]

@@ -193,9 +193,7 @@ async fn converse(control: &Arc<Control>, caller: &mut Caller) -> io::Result<()>
 
 /// A member that leaves is answered when all have agreed.
 async fn answer(control: &Arc<Control>, peer: NodeId, request: Request) -> Response {
-    let leaves = matches!(request, Request::Leave(_));
-    let removal = if leaves { Some(control.await_removal()) } else { None };
-    let response = control.answer(peer, request);
+    let (response, removal) = control.answer(peer, request);
     let (Some(removal), Response::Done) = (removal, &response) else { return response };
     control.wake.notify_one();
     match tokio::time::timeout(stream::AGREEMENT, removal).await {

@@ -16,7 +16,7 @@ mod stream;
 mod verbs;
 pub(super) mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,8 +44,8 @@ pub(super) struct Cluster {
     tag: Tag,
     /// Entries of others that are not on the disk yet.
     unsaved: BTreeSet<Key>,
-    /// Who waits for a removal to end.
-    removal: Option<oneshot::Sender<Result<(), String>>>,
+    /// Who waits for a removal to end: for each that was begun one, in their order.
+    removals: VecDeque<oneshot::Sender<Result<(), String>>>,
     /// Callers that did not show who they are, or were too many.
     refused_connections: u64,
 }
@@ -95,7 +95,7 @@ impl Cluster {
             identity: Arc::new(Identity::from_seed(&person.seed)),
             tag: Tag(person.tag),
             unsaved: BTreeSet::new(),
-            removal: None,
+            removals: VecDeque::new(),
             refused_connections: 0,
         };
         cluster.machine.take_changes();
@@ -105,6 +105,14 @@ impl Cluster {
             cluster.machine.replica().entries().try_for_each(|entry| c.put_entry(entry))
         })?;
         Ok(cluster)
+    }
+
+    /// Told when the removal has ended that the machine has just begun. To be called
+    /// under the same lock, and exactly once for each.
+    fn await_removal(&mut self) -> oneshot::Receiver<Result<(), String>> {
+        let (tell, told) = oneshot::channel();
+        self.removals.push_back(tell);
+        told
     }
 
     fn write(&self, changes: &store::Changes<'_>, keys: &BTreeSet<Key>) -> Result<(), Error> {
@@ -377,11 +385,19 @@ impl Control {
         stream::ask(&identity, tag, exchange, at, request).await
     }
 
-    /// Answers a member, once what follows from its request is stored.
-    fn answer(&self, peer: NodeId, request: Request) -> Response {
+    /// Answers a member, once what follows from its request is stored. Where it
+    /// leaves, the removal that this has begun is to be awaited first.
+    fn answer(
+        &self,
+        peer: NodeId,
+        request: Request,
+    ) -> (Response, Option<oneshot::Receiver<Result<(), String>>>) {
+        let leaves = matches!(request, Request::Leave(_));
         let mut state = self.lock();
         let response = state.cluster.machine.request(self.now(), peer, request);
-        self.stored(&mut state, response)
+        let begun = leaves && response == Response::Done;
+        let removal = begun.then(|| state.cluster.await_removal());
+        (self.stored(&mut state, response), removal)
     }
 
     /// Answers a host that has shown the token.
@@ -427,15 +443,8 @@ impl Control {
         self.lock().cluster.refused_connections += 1;
     }
 
-    /// Told when the removal that is begun next has ended.
-    fn await_removal(&self) -> oneshot::Receiver<Result<(), String>> {
-        let (tell, told) = oneshot::channel();
-        self.lock().cluster.removal = Some(tell);
-        told
-    }
-
     fn removal_ended(&self, result: Result<(), String>) {
-        if let Some(tell) = self.lock().cluster.removal.take() {
+        if let Some(tell) = self.lock().cluster.removals.pop_front() {
             // Whoever asked may have gone.
             let _ = tell.send(result);
         }

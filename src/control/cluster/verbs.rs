@@ -217,8 +217,7 @@ impl Control {
 
     /// Removes members for good; several are divided by commas.
     pub fn remove_nodes(&self, references: &str) -> Result<(), Error> {
-        let ended = self.await_removal();
-        {
+        let ended = {
             let mut state = self.lock();
             let dead = references
                 .split(',')
@@ -232,9 +231,11 @@ impl Control {
                 )));
             }
             let begun = state.cluster.machine.remove(self.now(), dead);
-            self.settle_cluster(&mut state)?;
             begun.map_err(|why| Error::conflict(format!("nothing was removed: {why}")))?;
-        }
+            let ended = state.cluster.await_removal();
+            self.settle_cluster(&mut state)?;
+            ended
+        };
         self.wake.notify_one();
         let waited =
             self.runtime.block_on(async { tokio::time::timeout(stream::AGREEMENT, ended).await });
