@@ -113,7 +113,7 @@ fn dispatch(control: &Arc<Control>, udp: &UdpSocket) -> Duration {
             }
             Output::Removal(result) => control.removal_ended(result),
             Output::Visible => control.show_nodes(),
-            Output::PathMtu { node, mtu } => control.path_found(node, mtu),
+            Output::PathMtu { vtep, mtu } => control.path_found(vtep, mtu),
         }
     }
     due

@@ -18,7 +18,7 @@ pub(super) mod view;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -238,6 +238,7 @@ impl Control {
             state.tables.remove_endpoint(id);
         });
         state.remote_nodes.clear();
+        state.tables.forget_paths();
         let keys = state.cluster.machine.replica().entries().map(|e| e.key).collect();
         self.apply(state, &keys);
         self.recall(state);
@@ -361,13 +362,10 @@ impl Control {
         }
     }
 
-    /// Packets up to this size reach a node's host.
-    fn path_found(&self, node: NodeId, mtu: u16) {
+    /// Packets up to this size reach a VTEP; `None`: that is not known any more.
+    fn path_found(&self, vtep: IpAddr, mtu: Option<u16>) {
         let mut state = self.lock();
-        let Some(vtep) = state.cluster.machine.replica().node(&node).map(|n| n.vtep) else {
-            return;
-        };
-        state.tables.set_path_mtu(vtep, Some(mtu));
+        state.tables.set_path_mtu(vtep, mtu);
         self.publish(&mut state);
     }
 

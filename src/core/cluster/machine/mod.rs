@@ -21,7 +21,7 @@ mod ring;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -112,12 +112,12 @@ pub enum Output {
     Removal(Result<(), String>),
     /// A node has become visible or invisible.
     Visible,
-    /// An IP packet of this many bytes reaches a node's host.
+    /// An IP packet of this many bytes reaches a VTEP.
     PathMtu {
-        /// The node.
-        node: NodeId,
-        /// Bytes.
-        mtu: u16,
+        /// The VTEP of a host that this one exchanges frames with.
+        vtep: IpAddr,
+        /// Bytes; `None`: no host is there any more that this one does so with.
+        mtu: Option<u16>,
     },
 }
 
@@ -178,8 +178,8 @@ pub struct Machine {
     /// Keys that changed and are not yet taken by the owner.
     changes: BTreeSet<Key>,
     prober: Prober<NodeId>,
-    /// Whose paths are probed.
-    probed: BTreeSet<NodeId>,
+    /// Whose paths are probed, and where they are.
+    probed: BTreeMap<NodeId, IpAddr>,
     /// When to look whose paths are to be probed; `None` if nothing has changed.
     next_survey: Option<Now>,
     counters: Counters,
@@ -242,7 +242,7 @@ impl Machine {
             down: BTreeMap::new(),
             changes: BTreeSet::new(),
             prober: Prober::new(pmtu::Settings::default(), nonce),
-            probed: BTreeSet::new(),
+            probed: BTreeMap::new(),
             next_survey: Some(now),
             counters: Counters::default(),
             mute: false,

@@ -1,6 +1,7 @@
 //! A few machines with virtual time. Whatever is sent arrives at once, but to or
 //! from who is cut off.
 
+mod paths;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -69,6 +70,8 @@ struct Mesh {
     cut: BTreeSet<usize>,
     /// How removals ended.
     removals: Vec<Result<(), String>>,
+    /// What each host was told last of the paths from it.
+    paths: BTreeMap<(usize, IpAddr), Option<u16>>,
     /// All datagrams that were delivered, and to whom.
     sent: Vec<(usize, Vec<u8>)>,
 }
@@ -86,6 +89,7 @@ impl Mesh {
             hosts: Vec::new(),
             cut: BTreeSet::new(),
             removals: Vec::new(),
+            paths: BTreeMap::new(),
             sent: Vec::new(),
         };
         (0..n).for_each(|n| mesh.join(n));
@@ -159,7 +163,10 @@ impl Mesh {
                 self.hosts[from].answered(self.now, call, response);
             }
             Output::Removal(result) => self.removals.push(result),
-            Output::Visible | Output::PathMtu { .. } => {}
+            Output::PathMtu { vtep, mtu } => {
+                self.paths.insert((from, vtep), mtu);
+            }
+            Output::Visible => {}
         }
     }
 
