@@ -24,7 +24,7 @@ use super::view;
 use crate::api;
 use crate::core::cluster::entry::NodeId;
 use crate::core::plan::Plan;
-use crate::core::tables::{Holder, Id, NewNetwork, Tables};
+use crate::core::tables::{Holder, Id, Network, NewNetwork, Tables};
 use crate::dataplane::Dataplane;
 
 /// The daemon as the API sees it.
@@ -117,8 +117,8 @@ impl Control {
 
     /// One network.
     pub fn network(&self, reference: &str) -> Result<api::Network, Error> {
-        let state = self.lock();
-        Ok(view::network(self, &state, state.tables.network(reference)?))
+        let (state, network) = self.find_network(reference)?;
+        Ok(view::network(self, &state, &network))
     }
 
     /// Creates a network.
@@ -150,9 +150,8 @@ impl Control {
 
     /// Removes a network that is not in use.
     pub fn remove_network(&self, reference: &str) -> Result<(), Error> {
-        let mut state = self.lock();
-        let id = state.tables.network(reference)?.id.clone();
-        self.remove_unused(&mut state, &id)
+        let (mut state, network) = self.find_network(reference)?;
+        self.remove_unused(&mut state, &network.id)
     }
 
     /// Removes all networks without endpoints and foreign VTEPs.
@@ -188,9 +187,8 @@ impl Control {
 
     /// The foreign VTEPs of a network.
     pub fn vteps(&self, network: &str) -> Result<Vec<IpAddr>, Error> {
-        let state = self.lock();
-        let id = &state.tables.network(network)?.id;
-        Ok(state.tables.foreign(id).into_iter().collect())
+        let (state, network) = self.find_network(network)?;
+        Ok(state.tables.foreign(&network.id).into_iter().collect())
     }
 
     /// Adds a foreign VTEP to a network.
@@ -208,8 +206,7 @@ impl Control {
         network: &str,
         change: impl FnOnce(&mut Tables, &Id) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut state = self.lock();
-        let id = state.tables.network(network)?.id.clone();
+        let (mut state, Network { id, .. }) = self.find_network(network)?;
         let before = state.tables.foreign(&id);
         change(&mut state.tables, &id)?;
         let after = state.tables.foreign(&id);
@@ -224,12 +221,17 @@ impl Control {
 
     /// All endpoints, or those of one network, by network and name.
     pub fn endpoints(&self, network: Option<&str>) -> Result<Vec<api::Endpoint>, Error> {
-        let state = self.lock();
-        let only = network.map(|n| state.tables.network(n).map(|n| &n.id)).transpose()?;
+        let (state, only) = match network {
+            Some(network) => {
+                let (state, network) = self.find_network(network)?;
+                (state, Some(network.id))
+            }
+            None => (self.lock(), None),
+        };
         let mut all: Vec<_> = state
             .tables
             .endpoints()
-            .filter(|e| only.is_none_or(|id| e.network == *id))
+            .filter(|e| only.as_ref().is_none_or(|id| e.network == *id))
             .map(|e| view::endpoint(&state, e))
             .collect();
         all.sort_by(|a, b| (&a.network, &a.name).cmp(&(&b.network, &b.name)));

@@ -67,8 +67,9 @@ impl Control {
         new: &NewEndpoint,
         mut then: impl FnMut(&mut State, &Network, NewEndpoint) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let id = self.find_network(network)?.1.id;
         let (state, made) = self.repeat(|state| {
-            let network = state.tables.network(network)?.clone();
+            let network = state.tables.network(id.as_str())?.clone();
             state.tables.check_addresses(&network, &new.ips)?;
             let ips = self.choose_addresses(state, &network, &new.ips)?;
             let new = NewEndpoint { ips, ..new.clone() };
