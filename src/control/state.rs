@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 
 use super::attach::Attachment;
 use super::cluster::driver::Wake;
+use super::cluster::verbs::check_belongs;
 use super::cluster::{self, Cluster};
 use super::config::Options;
 use super::error::{Error, failed};
@@ -174,6 +175,7 @@ impl Control {
     }
 
     fn remove_unused(&self, state: &mut State, id: &Id) -> Result<(), Error> {
+        check_belongs(state)?;
         let network = state.tables.network(id.as_str())?;
         state.tables.check_unused(network)?;
         let name = network.name.clone();

@@ -167,17 +167,18 @@ fn offload(control: &Control, state: &State) -> Vec<api::OffloadState> {
     std::iter::once(tap).chain(udp).collect()
 }
 
-/// Networks whose MTU the underlay no longer carries.
+/// That this host does not belong any more, and networks whose MTU the underlay no
+/// longer carries.
 fn warnings(state: &State) -> Vec<String> {
+    let removed = cluster::view::removed_by(state).map(|by| api::removal_notice(&by));
     let largest = state.tables.underlay().largest_mtu();
     let too_large = state.tables.networks().filter(|n| state.tables.mtu(n) > largest);
-    too_large
-        .map(|n| {
-            format!(
-                "network {} has an MTU of {}, but the underlay takes {largest} only: raise the underlay's, or create the network anew",
-                n.name,
-                state.tables.mtu(n)
-            )
-        })
-        .collect()
+    let too_large = too_large.map(|n| {
+        format!(
+            "network {} has an MTU of {}, but the underlay takes {largest} only: raise the underlay's, or create the network anew",
+            n.name,
+            state.tables.mtu(n)
+        )
+    });
+    removed.into_iter().chain(too_large).collect()
 }

@@ -125,17 +125,29 @@ fn a_dead_node_is_removed_and_its_share_is_free() {
         let its = container(&hosts[1], "red", &format!("--ip {}", lost.ip));
         stays.ns.ping(its.ip);
     }
-    // It comes back, and finds that it does not belong any more.
+    // It comes back, and is told that it does not belong any more.
     hosts[2].restart();
-    let line = format!("cluster join --token {} {}", hosts[0].token(), hosts[0].vtep);
-    assert!(!hosts[2].try_line(&line).ok(), "a removed node joined under its old identity");
+    let notice = format!("removed from the cluster by {own}: run `vxmesh cluster leave`");
+    wait_until("it is told", || {
+        hosts[2].status().warnings.iter().any(|warning| warning.contains(&notice))
+    });
+    assert!(hosts[2].ok("status").contains(&notice));
+    assert!(hosts[2].ok("node ls").contains(&notice));
+    for line in [
+        format!("cluster join --token {} {}", hosts[0].token(), hosts[0].vtep),
+        format!("attach red --netns {}", spare.name()),
+        "network create blue".to_owned(),
+        "cluster token".to_owned(),
+    ] {
+        refused(&hosts[2].try_line(&line), &[&notice]);
+    }
     let rest = [&hosts[0], &hosts[1]];
     wait_agreement(&rest);
     assert_eq!(hosts[0].nodes().len(), 2, "{:?}", hosts[0].nodes());
-    wait_until("it sees nobody up", || hosts[2].status().cluster.up == 1);
-    // Leaving by force makes it a fresh host, which may join.
+    assert_eq!(hosts[2].status().cluster.up, 1);
+    // Nobody need agree to its leaving. Then it is a fresh host, which may join.
     hosts[2].ok(&format!("detach {}", lost.name()));
-    hosts[2].ok("cluster leave --force");
+    hosts[2].ok("cluster leave");
     hosts[2].join(&hosts[1]);
     wait_members(&hosts.each_ref());
     wait_agreement(&hosts.each_ref());

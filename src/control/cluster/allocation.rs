@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
+use super::verbs::check_belongs;
 use crate::control::error::Error;
 use crate::control::state::{Control, State, new_id};
 use crate::core::cluster::allocate::Found;
@@ -85,6 +86,7 @@ impl Control {
     ) -> Result<(MutexGuard<'_, State>, T), Error> {
         for _ in 0..ATTEMPTS {
             let mut state = self.lock();
+            check_belongs(&state)?;
             match choose(&mut state) {
                 Ok(made) => return Ok((state, made)),
                 Err(Missing::Refused(e)) => return Err(e),

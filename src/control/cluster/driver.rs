@@ -164,8 +164,8 @@ impl Door {
 
 async fn welcome(control: &Control, stream: TcpStream) -> io::Result<Caller> {
     let (tag, token) = control.credentials().ok_or(io::ErrorKind::NotConnected)?;
-    let is_member = |key: &[u8; 32]| control.member_by_exchange(key).is_some();
-    Caller::meet(stream, &control.identity(), tag, &token, is_member).await
+    let is_known = |key: &[u8; 32]| control.peer_by_exchange(key).is_some();
+    Caller::meet(stream, &control.identity(), tag, &token, is_known).await
 }
 
 async fn serve(control: Arc<Control>, mut caller: Caller, _permit: OwnedSemaphorePermit) {
@@ -180,13 +180,16 @@ async fn converse(control: &Arc<Control>, caller: &mut Caller) -> io::Result<()>
     while let Some(request) = caller.request().await? {
         let response = match caller.kind {
             Kind::Join => control.admit(exchange, request),
-            Kind::Member => match control.member_by_exchange(&exchange) {
+            Kind::Member => match control.peer_by_exchange(&exchange) {
                 Some(peer) => answer(control, peer, request).await,
                 None => return Err(io::ErrorKind::PermissionDenied.into()),
             },
         };
         control.wake.notify_one();
         caller.respond(&response).await?;
+        if matches!(response, Response::Removed(_)) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ mod allocation;
 mod catch_up;
 pub(super) mod driver;
 mod stream;
-mod verbs;
+pub(super) mod verbs;
 pub(super) mod view;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -422,10 +422,8 @@ impl Control {
         }
     }
 
-    fn member_by_exchange(&self, exchange: &[u8; 32]) -> Option<NodeId> {
-        let state = self.lock();
-        let mut members = state.cluster.machine.replica().members();
-        members.find(|(_, key)| key == exchange).map(|(id, _)| id)
+    fn peer_by_exchange(&self, exchange: &[u8; 32]) -> Option<NodeId> {
+        self.lock().cluster.machine.peer_by_exchange(exchange)
     }
 
     fn identity(&self) -> Arc<Identity> {

@@ -65,4 +65,7 @@ pub enum Response {
     Entries(Vec<Entry>),
     /// No, for this reason: one sentence.
     Refused(String),
+    /// No, because the host that asks was removed from the cluster: the entry that
+    /// says so, that of its author's own admission, and so on.
+    Removed(Vec<Entry>),
 }

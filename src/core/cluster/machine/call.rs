@@ -33,6 +33,9 @@ impl Machine {
         let exchange = self.replica.members().find(|(id, _)| *id == to).map(|(_, key)| key);
         let at = self.replica.node(&to).map(|n| n.control);
         let (Some(exchange), Some(at)) = (exchange, at) else { return false };
+        if self.removed_by().is_some() {
+            return false;
+        }
         // A sync that was begun before would carry what cannot be stored.
         if self.mute && !matches!(call, Call::Probe { .. }) {
             return false;
@@ -87,6 +90,12 @@ impl Machine {
         let Some(call) = self.calls.remove(&id) else { return };
         match (call, response) {
             (
+                Call::Digests { to, .. } | Call::Exchange { to, .. } | Call::Probe { to },
+                Some(Response::Removed(entries)),
+            ) => {
+                self.replica.accept(to, entries);
+            }
+            (
                 Call::Digests { to, round, differing },
                 Some(Response::Summaries { realms, have }),
             ) => {
@@ -122,6 +131,11 @@ impl Machine {
                 self.replica.accept(from, entries);
                 self.after_changes(now);
                 Ok(())
+            }
+            Response::Removed(entries) => {
+                self.replica.accept(from, entries);
+                self.after_changes(now);
+                Err("this host was removed from the cluster".to_owned())
             }
             Response::Refused(why) => Err(why),
             Response::Done | Response::Summaries { .. } => Ok(()),

@@ -6,12 +6,14 @@
 //! | `mod` | the face, timers, datagrams |
 //! | `answer` | what other hosts ask for |
 //! | `call` | what this host asks of others by itself: syncs, probes, removals |
+//! | `expelled` | what a removed host is told |
 //! | `paths` | how large a packet reaches others |
 //! | `ring` | keys of the control traffic and the token |
 //! | `own` | what this host writes: itself, networks, endpoints, ranges |
 
 mod answer;
 mod call;
+mod expelled;
 mod own;
 mod packet;
 mod paths;
@@ -41,9 +43,6 @@ use super::secret::identity::Identity;
 use super::secret::ring::KeyRing;
 use crate::core::Now;
 use crate::core::pmtu::{self, Prober};
-
-/// Entries of members in an introduction: what one datagram holds.
-const INTRODUCTION: usize = 5;
 
 /// How the machine behaves; the defaults are memberlist's for a local network.
 #[derive(Clone, Debug)]
@@ -360,17 +359,7 @@ impl Machine {
 
     /// Shows a host that does not hear us who has admitted us, and who that one.
     fn introduce(&mut self, to: SocketAddr) {
-        let mut chain: Vec<Entry> = Vec::new();
-        let mut next = self.me();
-        while let Some(entry) = self.replica.entry(&Key::Member(next)).cloned() {
-            let author = entry.author;
-            let told = chain.iter().any(|e| e.key == entry.key);
-            if told || chain.len() >= INTRODUCTION {
-                break;
-            }
-            chain.push(entry);
-            next = author;
-        }
+        let chain = self.vouchers(self.me());
         self.send(to, &Packet::News(chain));
     }
 
@@ -446,6 +435,9 @@ impl Machine {
     }
 
     fn send(&mut self, to: SocketAddr, packet: &Packet) {
+        if self.removed_by().is_some() {
+            return;
+        }
         if let Some(bytes) = self.sealer.seal(&self.ring, &packet.encode()) {
             self.outputs.push_back(Output::Datagram { to, bytes });
         }
@@ -538,6 +530,9 @@ impl Machine {
     }
 
     fn members_changed(&mut self, now: Now) {
+        if self.removed_by().is_some() {
+            return self.stand_alone(now);
+        }
         let members: BTreeSet<NodeId> = self.replica.members().map(|(id, _)| id).collect();
         self.down.retain(|id, _| members.contains(id));
         self.differing.retain(|id, _| members.contains(id));

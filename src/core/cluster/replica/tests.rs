@@ -37,7 +37,7 @@ fn admitted(n: u8) -> Body {
 }
 
 fn removed(heir: u8) -> Body {
-    Body::Member(Member::Removed { heir: id(heir) })
+    Body::Member(Member::Removed { heir: id(heir), exchange: [0; 32] })
 }
 
 fn network(n: u8, name: &str) -> Body {
