@@ -64,7 +64,7 @@ fn cluster() -> io::Result<()> {
     let range = Range { first: 4096, last: 4096 };
     for (name, request) in [
         ("ping", Request::Ping),
-        ("digests", Request::Digests(vec![(Realm::Cluster, 7)])),
+        ("digests", Request::Digests { realms: vec![(Realm::Cluster, 7)], behind: None }),
         ("share", Request::Share(Space::Vni, Want::Exactly(range))),
         ("estate", Request::Estate(vec![NodeId([9; 32])], Vec::new())),
     ] {

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::stream;
 use crate::control::error::Error;
 use crate::control::state::{Control, State};
-use crate::core::cluster::entry::{NodeId, Space};
+use crate::core::cluster::entry::{Key, NodeId, Space};
 use crate::core::cluster::rpc::{Request, Response};
 use crate::core::tables::{Network, Refusal};
 
@@ -19,8 +19,8 @@ const ASKED: usize = 32;
 /// How long they are waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Answers, with who gave them.
-type Answers = JoinSet<(NodeId, Option<Response>)>;
+/// Answers, with who gave them and what was compared before.
+type Answers = JoinSet<(NodeId, Option<Key>, Option<Response>)>;
 
 impl Control {
     /// The network with this name, id or beginning of an id, and the lock under
@@ -47,13 +47,13 @@ impl Control {
     async fn catch_up(&self, reference: &str) {
         let mut answers = Answers::new();
         for node in self.whom_to_ask() {
-            let request = self.lock().cluster.machine.replica().ask_digests();
-            self.ask_for_answers(&mut answers, node, request);
+            let request = self.lock().cluster.machine.replica().ask_digests(None);
+            self.ask_for_answers(&mut answers, node, None, request);
         }
         while let Some(answer) = answers.join_next().await {
-            let Ok((node, Some(response))) = answer else { continue };
-            if let Some(request) = self.learn(node, response) {
-                self.ask_for_answers(&mut answers, node, request);
+            let Ok((node, behind, Some(response))) = answer else { continue };
+            if let Some((behind, request)) = self.learn(node, behind, response) {
+                self.ask_for_answers(&mut answers, node, behind, request);
             }
             if is_known(&self.lock(), reference) {
                 return;
@@ -75,7 +75,13 @@ impl Control {
         others
     }
 
-    fn ask_for_answers(&self, answers: &mut Answers, node: NodeId, request: Request) {
+    fn ask_for_answers(
+        &self,
+        answers: &mut Answers,
+        node: NodeId,
+        behind: Option<Key>,
+        request: Request,
+    ) {
         let state = self.lock();
         let Some((exchange, at)) = state.cluster.machine.contact(&node) else { return };
         // What this host could not store it must not tell.
@@ -84,22 +90,37 @@ impl Control {
         }
         let (identity, tag) = (state.cluster.identity.clone(), state.cluster.tag);
         answers.spawn(async move {
-            (node, stream::ask(&identity, tag, &exchange, at, &request).await.ok())
+            (node, behind, stream::ask(&identity, tag, &exchange, at, &request).await.ok())
         });
     }
 
-    /// Takes an answer; what to ask next.
-    fn learn(&self, node: NodeId, response: Response) -> Option<Request> {
+    /// Takes an answer; what to ask next, and what has been compared by then.
+    fn learn(
+        &self,
+        node: NodeId,
+        behind: Option<Key>,
+        response: Response,
+    ) -> Option<(Option<Key>, Request)> {
         let mut state = self.lock();
         let machine = &mut state.cluster.machine;
-        if let Response::Summaries { realms, have } = response {
-            return machine.replica().ask_exchange(&realms, &have).map(|(request, _)| request);
-        }
-        // Who refuses has nothing to say; what cannot be stored is tried again.
-        let _ = machine.absorb(self.now(), node, response);
-        let _ = self.settle_cluster(&mut state);
-        self.wake.notify_one();
-        None
+        let compared = match response {
+            Response::Summaries(part) => {
+                if let Some((request, _)) = machine.replica().ask_exchange(behind, &part) {
+                    return Some((part.end, request));
+                }
+                part.end
+            }
+            response => {
+                let goes_on = matches!(response, Response::Entries(_));
+                // Who refuses has nothing to say; what cannot be stored is tried again.
+                let _ = machine.absorb(self.now(), node, response);
+                let _ = self.settle_cluster(&mut state);
+                self.wake.notify_one();
+                behind.filter(|_| goes_on)
+            }
+        };
+        let replica = state.cluster.machine.replica();
+        compared.map(|_| (compared, replica.ask_digests(compared)))
     }
 }
 

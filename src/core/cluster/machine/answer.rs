@@ -19,7 +19,9 @@ impl Machine {
         }
         match request {
             Request::Ping => Response::Done,
-            Request::Digests(theirs) => self.replica.answer_digests(&theirs),
+            Request::Digests { realms, behind } => {
+                Response::Summaries(self.replica.answer_digests(&realms, behind.map(|key| *key)))
+            }
             Request::Exchange { entries, want } => {
                 self.replica.answer_exchange(peer, entries, &want)
             }

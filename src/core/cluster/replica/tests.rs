@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::entry::{EndpointBody, Pools, Secret};
 use super::super::holding::{Holding, Range};
-use super::super::rpc::{Request, Response};
+use super::super::rpc::{MAX_MESSAGE, Request, Response, Summaries};
 use super::*;
 use crate::core::ipam::Pool;
 use crate::core::tables::{Id, Network};
@@ -103,20 +103,41 @@ fn cluster(n: u8) -> Vec<Replica> {
     replicas
 }
 
-/// One whole sync; how many rounds it took.
+/// One whole sync; in how many rounds something was exchanged.
 fn sync(a: &mut Replica, b: &mut Replica) -> usize {
     let (me, to) = (a.me(), b.me());
-    for round in 0.. {
-        let Request::Digests(digests) = a.ask_digests() else { panic!() };
-        let Response::Summaries { realms, have } = b.answer_digests(&digests) else { panic!() };
-        let Some((Request::Exchange { entries, want }, _)) = a.ask_exchange(&realms, &have) else {
-            return round;
-        };
-        let Response::Entries(entries) = b.answer_exchange(me, entries, &want) else { panic!() };
-        a.accept(to, entries);
-        assert!(round < 64, "no end");
+    let (mut rounds, mut before, mut behind) = (0, 0, None);
+    loop {
+        let question = a.ask_digests(behind);
+        let Request::Digests { realms, .. } = &question else { panic!() };
+        let part = b.answer_digests(realms, behind);
+        fits(&question);
+        fits(&part);
+        let at = |key: Option<Key>| key.map(|key| (key.realm(), key));
+        assert!(part.end.is_none() || at(behind) < at(part.end), "it goes on");
+        if let Some((question, _)) = a.ask_exchange(behind, &part) {
+            fits(&question);
+            let Request::Exchange { entries, want } = question else { panic!() };
+            let answer = b.answer_exchange(me, entries, &want);
+            fits(&answer);
+            let Response::Entries(entries) = answer else { panic!() };
+            a.accept(to, entries);
+            rounds += 1;
+            assert!(rounds < 64, "no end");
+        }
+        behind = part.end;
+        if behind.is_none() {
+            if rounds == before {
+                return rounds;
+            }
+            before = rounds;
+        }
     }
-    unreachable!()
+}
+
+fn fits<T: serde::Serialize>(message: &T) {
+    let len = postcard::experimental::serialized_size(message).unwrap();
+    assert!(len < MAX_MESSAGE, "{len} bytes");
 }
 
 fn refusals(replica: &Replica, from: u8, refusal: Refusal) -> u64 {
@@ -543,11 +564,41 @@ fn a_large_sync_ends_when_all_is_equal_or_nothing_helps() {
     let rounds = sync(b, a);
     assert!((2..6).contains(&rounds), "{rounds}");
     assert_eq!(digests(a), digests(b));
-    let Request::Digests(same) = a.ask_digests() else { panic!() };
-    assert_eq!(
-        b.answer_digests(&same),
-        Response::Summaries { realms: Vec::new(), have: Vec::new() }
-    );
+    let same = digests(a);
+    let nothing = Summaries { realms: Vec::new(), have: Vec::new(), end: None };
+    assert_eq!(b.answer_digests(&same, None), nothing);
+}
+
+/// Of which both replicas have most, some only the one and some only the other.
+#[test]
+fn a_network_of_a_hundred_thousand_endpoints_converges() {
+    let mut replicas = cluster(8);
+    // Unsigned, and never handed on.
+    let unsigned =
+        Entry { version: Version(9), ..identity(1).sign_entry(Key::Token, Version(0), None) };
+    for n in 0..100_000u32 {
+        let (owner, which) = (1 + (n % 8) as u8, (n / 8) as u16);
+        let mut signature = [owner; 64];
+        signature[..4].copy_from_slice(&n.to_be_bytes());
+        let key = endpoint_key(owner, which);
+        let body = Some(endpoint(owner));
+        let entry = match n % 50 {
+            0 | 1 => identity(owner).sign_entry(key, Version(9), body),
+            _ => Entry { key, body, author: id(owner), signature, ..unsigned.clone() },
+        };
+        match n % 50 {
+            0 => replicas[0].insert(entry),
+            1 => replicas[1].insert(entry),
+            _ => [0, 1].iter().for_each(|i| replicas[*i].insert(entry.clone())),
+        }
+    }
+    let (a, b) = pair(&mut replicas, 0, 1).unwrap();
+    let rounds = sync(b, a);
+    assert!(rounds >= 12, "in parts: {rounds}");
+    assert_eq!(digests(a), digests(b));
+    assert_eq!(a.entries().count(), b.entries().count());
+    assert!(a.entries().count() > 100_000);
+    assert!(a.refused().is_empty() && b.refused().is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A few machines with virtual time. Whatever is sent arrives at once, but to or
 //! from who is cut off.
 
+mod parts;
 mod paths;
 mod removal;
 
@@ -360,7 +361,7 @@ fn a_mute_host_tells_nothing_new() {
     mesh.run(20_000);
     assert_eq!(mesh.hosts[1].networks().count(), 0);
     assert!(mesh.hosts[1].is_up(&id(0)), "it still answers probes");
-    let request = mesh.hosts[1].replica().ask_digests();
+    let request = mesh.hosts[1].replica().ask_digests(None);
     let now = mesh.now;
     assert!(matches!(mesh.hosts[0].request(now, id(1), request), Response::Refused(_)));
     mesh.hosts[0].set_mute(false);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn endpoint(n: usize) -> EndpointBody {
+pub(super) fn endpoint(n: usize) -> EndpointBody {
     EndpointBody {
         name: format!("c{n}"),
         mac: Mac([2, 0, 0, 0, 0, n as u8]),

@@ -41,7 +41,7 @@ fn a_removed_hosts_ranges_are_inherited_and_it_is_shut_out() {
     assert_eq!(mesh.digests(0), before);
     assert!(!mesh.hosts[0].is_up(&id(2)));
     let now = mesh.now;
-    for request in [Request::Ping, mesh.hosts[2].replica().ask_digests()] {
+    for request in [Request::Ping, mesh.hosts[2].replica().ask_digests(None)] {
         let answer = mesh.hosts[0].request(now, id(2), request);
         assert!(matches!(answer, Response::Removed(_)), "{answer:?}");
     }
