@@ -161,7 +161,7 @@ impl Control {
         let unused: Vec<(Id, String)> = state
             .tables
             .networks()
-            .filter(|n| state.tables.check_unused(n).is_ok())
+            .filter(|n| self.check_unused(&state, n).is_ok())
             .filter(|n| state.tables.foreign(&n.id).is_empty())
             .map(|n| (n.id.clone(), n.name.clone()))
             .collect();
@@ -174,10 +174,26 @@ impl Control {
         Ok(api::Pruned { networks })
     }
 
+    /// Whether a network has no endpoints, those included that are hidden but may
+    /// come back.
+    fn check_unused(&self, state: &State, network: &Network) -> Result<(), Error> {
+        state.tables.check_unused(network)?;
+        let machine = &state.cluster.machine;
+        let Some((node, endpoint)) = machine.hidden_endpoints(self.now(), &network.id).next()
+        else {
+            return Ok(());
+        };
+        let host = machine.name_of(&node);
+        Err(Error::conflict(format!(
+            "network {} is in use by {} on host {host}, which does not answer: detach it when that host is back, wait until it has been away for a day, or remove it with `vxmesh node rm {host}`",
+            network.name, endpoint.name
+        )))
+    }
+
     fn remove_unused(&self, state: &mut State, id: &Id) -> Result<(), Error> {
         check_belongs(state)?;
         let network = state.tables.network(id.as_str())?;
-        state.tables.check_unused(network)?;
+        self.check_unused(state, network)?;
         let name = network.name.clone();
         state.cluster.machine.withdraw_network(self.now(), id);
         self.store.commit(|c| c.delete(store::VTEPS, id.as_str()))?;

@@ -104,6 +104,8 @@ fn a_dead_node_is_removed_and_its_share_is_free() {
     let (_fabric, mut hosts) = lab();
     let stays = container(&hosts[0], "red", "");
     let lost = container(&hosts[2], "red", "");
+    hosts[0].ok("network create blue");
+    let lost_too = container(&hosts[2], "blue", "");
     wait_agreement(&hosts.each_ref());
     let name = hosts[2].ns.name().to_owned();
     refused(&hosts[0].vx(&["node", "rm", &name]), &["is up", "cluster leave"]);
@@ -116,7 +118,12 @@ fn a_dead_node_is_removed_and_its_share_is_free() {
     wait_down(&hosts[1], &hosts[2]);
     let line = format!("attach red --netns {} --ip {}", spare.name(), lost.ip);
     refused(&hosts[0].try_line(&line), &[&lost.ip.to_string()]);
+    let output = hosts[1].vx(&["network", "rm", "blue"]);
+    refused(&output, &[lost_too.name(), &name, "node rm", "a day"]);
+    hosts[1].ok("network prune --force");
+    assert_eq!(hosts[1].networks().len(), 2);
     hosts[0].ok(&format!("node rm {name}"));
+    wait_until("the network is free", || hosts[1].vx(&["network", "rm", "blue"]).ok());
     {
         let rest = [&hosts[0], &hosts[1]];
         wait_members(&rest);
@@ -147,6 +154,7 @@ fn a_dead_node_is_removed_and_its_share_is_free() {
     assert_eq!(hosts[2].status().cluster.up, 1);
     // Nobody need agree to its leaving. Then it is a fresh host, which may join.
     hosts[2].ok(&format!("detach {}", lost.name()));
+    hosts[2].ok(&format!("detach {}", lost_too.name()));
     hosts[2].ok("cluster leave");
     hosts[2].join(&hosts[1]);
     wait_members(&hosts.each_ref());

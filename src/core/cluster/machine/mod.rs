@@ -4,6 +4,7 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `mod` | the face, timers, datagrams |
+//! | `absent` | endpoints of nodes that are away |
 //! | `answer` | what other hosts ask for |
 //! | `call` | what this host asks of others by itself: syncs, probes, removals |
 //! | `expelled` | what a removed host is told |
@@ -11,6 +12,7 @@
 //! | `ring` | keys of the control traffic and the token |
 //! | `own` | what this host writes: itself, networks, endpoints, ranges |
 
+mod absent;
 mod answer;
 mod call;
 mod expelled;

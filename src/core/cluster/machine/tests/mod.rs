@@ -1,6 +1,7 @@
 //! A few machines with virtual time. Whatever is sent arrives at once, but to or
 //! from who is cut off.
 
+mod absent;
 mod parts;
 mod paths;
 mod removal;
