@@ -64,7 +64,7 @@ fn cluster() -> io::Result<()> {
     let range = Range { first: 4096, last: 4096 };
     for (name, request) in [
         ("ping", Request::Ping),
-        ("digests", Request::Digests(vec![(Realm::Cluster, 7)])),
+        ("digests", Request::Digests { realms: vec![(Realm::Cluster, 7)], behind: None }),
         ("share", Request::Share(Space::Vni, Want::Exactly(range))),
         ("estate", Request::Estate(vec![NodeId([9; 32])], Vec::new())),
     ] {
@@ -82,7 +82,7 @@ fn cluster() -> io::Result<()> {
 fn entries(me: &Identity) -> Vec<(&'static str, Entry)> {
     let id = me.id();
     let admitted = Member::Admitted { exchange: me.exchange_public() };
-    let removed = Member::Removed { heir: id };
+    let removed = Member::Removed { heir: id, exchange: [1; 32] };
     let ring = Body::Secret(Secret([42; 32]));
     let sign = |key, body| me.sign_entry(key, Version(3), body);
     vec![

@@ -102,7 +102,7 @@ pub struct Node {
 }
 
 /// How a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// It answers.
@@ -114,6 +114,18 @@ pub enum NodeState {
         /// For how long, in seconds.
         seconds: u64,
     },
+    /// It is this host, and it was removed from the cluster while it was away.
+    Removed {
+        /// The name of the node that removed it.
+        by: String,
+    },
+}
+
+/// What to say on a host that was removed, by the node of this name.
+pub fn removal_notice(by: &str) -> String {
+    format!(
+        "this host was removed from the cluster by {by}: run `vxmesh cluster leave` to start afresh"
+    )
 }
 
 /// The cluster as one host sees it.

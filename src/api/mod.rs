@@ -45,7 +45,7 @@ use std::net::IpAddr;
 
 pub use cluster::{
     Capacity, Cluster, ClusterInit, ClusterJoin, ClusterLeave, ClusterState, Node, NodeState,
-    Refused, Share, Token,
+    Refused, Share, Token, removal_notice,
 };
 pub use encrypted::{Cipher, Encrypted, EncryptedNetwork, Session, Unreachable};
 

@@ -176,8 +176,10 @@ fn warnings(state: &State) -> Vec<String> {
             one.name, other.name, one.vni, one.name
         )
     });
-    too_large(state)
+    let removed = cluster::view::removed_by(state).map(|by| api::removal_notice(&by));
+    removed
         .into_iter()
+        .chain(too_large(state))
         .chain(seal::view::warnings(&state.tables))
         .chain(displaced)
         .collect()

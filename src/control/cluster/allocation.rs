@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 
 use super::random;
+use super::verbs::check_belongs;
 use crate::control::error::Error;
 use crate::control::state::{Control, State};
 use crate::core::cluster::allocate::Found;
@@ -68,8 +69,9 @@ impl Control {
         new: &NewEndpoint,
         mut then: impl FnMut(&mut State, &Network, NewEndpoint) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let id = self.find_network(network)?.1.id;
         let (state, made) = self.repeat(|state| {
-            let network = state.tables.network(network)?.clone();
+            let network = state.tables.network(id.as_str())?.clone();
             state.tables.check_addresses(&network, &new.ips)?;
             let ips = self.choose_addresses(state, &network, &new.ips)?;
             let new = NewEndpoint { ips, ..new.clone() };
@@ -85,6 +87,7 @@ impl Control {
     ) -> Result<(MutexGuard<'_, State>, T), Error> {
         for _ in 0..ATTEMPTS {
             let mut state = self.lock();
+            check_belongs(&state)?;
             match choose(&mut state) {
                 Ok(made) => return Ok((state, made)),
                 Err(Missing::Refused(e)) => return Err(e),

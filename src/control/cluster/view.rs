@@ -44,6 +44,7 @@ pub(in crate::control) fn node(
     let said = machine.replica().node(&id).cloned().unwrap_or_else(|| control.myself());
     let this = id == machine.me();
     let node_state = match machine.down_since(&id) {
+        _ if this && let Some(by) = removed_by(state) => api::NodeState::Removed { by },
         _ if this || machine.is_up(&id) => api::NodeState::Up,
         Some(since) => {
             api::NodeState::Down { seconds: control.now().saturating_sub(since).as_secs() }
@@ -62,6 +63,12 @@ pub(in crate::control) fn node(
         path_mtu: machine.path_mtu(&id),
         seal: sessions.with(&id),
     }
+}
+
+/// The name of the node that has removed this host from the cluster.
+pub(in crate::control) fn removed_by(state: &State) -> Option<String> {
+    let machine = &state.cluster.machine;
+    machine.removed_by().map(|id| machine.name_of(&id))
 }
 
 /// The cluster's part of `status`.

@@ -160,6 +160,8 @@ pub enum Member {
     Removed {
         /// Whoever removed it.
         heir: NodeId,
+        /// Its X25519 public key: by this it is known if it comes back, and told.
+        exchange: [u8; 32],
     },
 }
 

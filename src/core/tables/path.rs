@@ -26,6 +26,12 @@ impl Tables {
         }
     }
 
+    /// Nothing is known of any path any more: they were another cluster's.
+    pub fn forget_paths(&mut self) {
+        let known: Vec<IpAddr> = self.paths.keys().copied().collect();
+        known.into_iter().for_each(|vtep| self.set_path_mtu(vtep, None));
+    }
+
     /// The largest IP packet inside a network that reaches all its hosts: what
     /// was asked for at its creation, else what the underlay leaves; less, if a
     /// path to a VTEP that holds an endpoint of the network (or was added to it by
@@ -139,6 +145,9 @@ mod tests {
         assert_eq!((mtus(&tables), planned(&mut tables)), ([1330; 2], (1450, 1330, 1350)));
         tables.set_path_mtu(ip("192.0.2.2"), Some(9000));
         tables.set_path_mtu(ip("192.0.2.3"), None);
+        assert_eq!((mtus(&tables), planned(&mut tables)), ([1450; 2], (1450, 1450, 1450)));
+        tables.set_path_mtu(ip("192.0.2.2"), Some(1380));
+        tables.forget_paths();
         assert_eq!((mtus(&tables), planned(&mut tables)), ([1450; 2], (1450, 1450, 1450)));
     }
 

@@ -152,9 +152,10 @@ impl Machine {
                 self.replica.write(Key::Holding(me, space), Some(Body::Holding(mine)));
             }
         }
-        for id in &removal.dead {
-            let removed = Member::Removed { heir: me };
-            self.replica.write(Key::Member(*id), Some(Body::Member(removed)));
+        let dead = self.replica.members().filter(|(id, _)| removal.dead.contains(id));
+        for (id, exchange) in dead.collect::<Vec<_>>() {
+            let removed = Member::Removed { heir: me, exchange };
+            self.replica.write(Key::Member(id), Some(Body::Member(removed)));
         }
         self.take_back(me, &removal.dead);
         // Whoever was removed knows the ring's keys. The first new one is used soon,

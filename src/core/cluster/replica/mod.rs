@@ -39,6 +39,9 @@ pub struct Replica {
     /// Keys that have changed since [`Replica::take_changes`].
     changes: BTreeSet<Key>,
     refused: BTreeMap<(NodeId, Refusal), u64>,
+    /// That this host was removed. It is not among the entries: what this host has
+    /// written is left to it, until it leaves.
+    own_removal: Option<Entry>,
 }
 
 impl Replica {
@@ -53,6 +56,7 @@ impl Replica {
             rumours: Rumours::default(),
             changes: BTreeSet::new(),
             refused: BTreeMap::new(),
+            own_removal: None,
         }
     }
 
@@ -195,10 +199,16 @@ impl Replica {
 
     fn insert(&mut self, entry: Entry) {
         let key = entry.key;
+        let gone = matches!(entry.body, Some(Body::Member(Member::Removed { .. })));
+        if gone && key == Key::Member(self.me()) {
+            self.changes.insert(key);
+            self.own_removal = Some(entry);
+            return;
+        }
         self.count(&entry);
         let (node, removed) = match (&entry.key, &entry.body) {
             (Key::Node(node), Some(_)) => (Some(*node), false),
-            (Key::Member(node), Some(Body::Member(Member::Removed { .. }))) => (Some(*node), true),
+            (Key::Member(node), Some(_)) if gone => (Some(*node), true),
             _ => (None, false),
         };
         let shared_tombstone = entry.body.is_none() && key.owner().is_none();
@@ -348,6 +358,11 @@ impl Replica {
     /// Whether a node was removed from the cluster.
     pub fn is_removed(&self, id: &NodeId) -> bool {
         matches!(self.get(&Key::Member(*id)), Some(Body::Member(Member::Removed { .. })))
+    }
+
+    /// That this host itself was removed from the cluster.
+    pub fn own_removal(&self) -> Option<&Entry> {
+        self.own_removal.as_ref()
     }
 
     /// The members and their X25519 public keys, by id.

@@ -1,6 +1,9 @@
 //! A few machines with virtual time. Whatever is sent arrives at once, but to or
 //! from who is cut off.
 
+mod absent;
+mod parts;
+mod paths;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -70,6 +73,8 @@ struct Mesh {
     cut: BTreeSet<usize>,
     /// How removals ended.
     removals: Vec<Result<(), String>>,
+    /// What each host was told last of the paths from it.
+    paths: BTreeMap<(usize, IpAddr), Option<u16>>,
     /// All datagrams that were delivered, and to whom.
     sent: Vec<(usize, Vec<u8>)>,
 }
@@ -87,6 +92,7 @@ impl Mesh {
             hosts: Vec::new(),
             cut: BTreeSet::new(),
             removals: Vec::new(),
+            paths: BTreeMap::new(),
             sent: Vec::new(),
         };
         (0..n).for_each(|n| mesh.join(n));
@@ -160,7 +166,10 @@ impl Mesh {
                 self.hosts[from].answered(self.now, call, response);
             }
             Output::Removal(result) => self.removals.push(result),
-            Output::Visible | Output::PathMtu { .. } => {}
+            Output::PathMtu { vtep, mtu } => {
+                self.paths.insert((from, vtep), mtu);
+            }
+            Output::Visible => {}
         }
     }
 
@@ -381,7 +390,7 @@ fn a_mute_host_tells_nothing_new() {
     mesh.run(20_000);
     assert_eq!(mesh.hosts[1].networks().count(), 0);
     assert!(mesh.hosts[1].is_up(&id(0)), "it still answers probes");
-    let request = mesh.hosts[1].replica().ask_digests();
+    let request = mesh.hosts[1].replica().ask_digests(None);
     let now = mesh.now;
     assert!(matches!(mesh.hosts[0].request(now, id(1), request), Response::Refused(_)));
     mesh.hosts[0].set_mute(false);

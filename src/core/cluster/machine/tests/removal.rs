@@ -40,11 +40,10 @@ fn a_removed_hosts_ranges_are_inherited_and_it_is_shut_out() {
     mesh.run(20_000);
     assert_eq!(mesh.digests(0), before);
     assert!(!mesh.hosts[0].is_up(&id(2)));
-    assert!(mesh.refused(0) > 0);
     let now = mesh.now;
-    for request in [Request::Ping, mesh.hosts[2].replica().ask_digests()] {
+    for request in [Request::Ping, mesh.hosts[2].replica().ask_digests(None)] {
         let answer = mesh.hosts[0].request(now, id(2), request);
-        assert!(matches!(answer, Response::Refused(_)), "{answer:?}");
+        assert!(matches!(answer, Response::Removed(_)), "{answer:?}");
     }
     let own = mesh.hosts[2].replica().entry(&Key::Node(id(2))).cloned();
     let join = Request::Join { exchange: [1; 32], entries: own.into_iter().collect() };
@@ -152,4 +151,83 @@ fn two_hosts_become_one_when_one_leaves() {
     mesh.drain();
     assert_eq!(mesh.removals, [Ok(())]);
     assert_eq!(mesh.owned(0, 0, POOL).unwrap().ranges.count(), 256);
+}
+
+/// Host 2 is removed by host 3, which joined when host 2 was away.
+fn removed_by_a_newcomer() -> Mesh {
+    let mut mesh = Mesh::new(3);
+    let now = mesh.now;
+    mesh.hosts[2].publish_network(now, &network(1));
+    mesh.run(10_000);
+    mesh.cut.insert(2);
+    mesh.run(20_000);
+    mesh.join(3);
+    mesh.run(5000);
+    let now = mesh.now;
+    mesh.hosts[3].remove(now, vec![id(2)]).unwrap();
+    mesh.run(5000);
+    assert_eq!(mesh.removals, [Ok(())]);
+    mesh
+}
+
+#[test]
+fn a_removed_host_that_comes_back_is_told_and_falls_silent() {
+    let mut mesh = removed_by_a_newcomer();
+    assert_eq!(mesh.hosts[2].removed_by(), None);
+    let before = mesh.digests(2);
+    mesh.cut.clear();
+    mesh.run(20_000);
+    assert_eq!(mesh.hosts[2].removed_by(), Some(id(3)));
+    assert_eq!(mesh.hosts[2].up(), []);
+    let sees = |host: &Machine| (0..2).any(|n| host.is_visible(mesh.now, &id(n)));
+    assert!(!sees(&mesh.hosts[2]));
+    let kept = |of: &Mesh| of.owned(2, 2, POOL).is_some();
+    assert!(kept(&mesh), "what it holds itself it can still take down in order");
+    assert_eq!(before.len(), mesh.digests(2).len());
+    // It says nothing more, and gives nothing away.
+    mesh.sent.clear();
+    let refused = mesh.refused(0);
+    mesh.run(20_000);
+    assert_eq!(mesh.refused(0), refused);
+    let now = mesh.now;
+    let share = Request::Share(POOL, Want::Within(addresses(0, 255), 0));
+    assert!(matches!(mesh.hosts[2].request(now, id(0), share), Response::Refused(_)));
+    // A restart forgets it, for as long as nobody can be asked.
+    mesh.restart(2);
+    assert_eq!(mesh.hosts[2].removed_by(), None);
+    mesh.run(1000);
+    assert_eq!(mesh.hosts[2].removed_by(), Some(id(3)));
+    assert!(!mesh.hosts[2].is_visible(mesh.now, &id(0)), "also early after a start");
+}
+
+#[test]
+fn nobody_is_talked_into_having_been_removed() {
+    let mut mesh = removed_by_a_newcomer();
+    let now = mesh.now;
+    let Response::Removed(proof) = mesh.hosts[0].request(now, id(2), Request::Ping) else {
+        panic!()
+    };
+    let exchange = identity(2).exchange_public();
+    let by = |n: usize| {
+        let removed = Body::Member(Member::Removed { heir: id(n), exchange });
+        identity(n).sign_entry(Key::Member(id(2)), Version(99), Some(removed))
+    };
+    let forged = Entry { author: id(0), ..by(9) };
+    for entries in [vec![by(9)], vec![forged], vec![proof[0].clone()], Vec::new()] {
+        let host = &mut mesh.hosts[2];
+        assert!(host.absorb(now, id(0), Response::Removed(entries)).is_err());
+        assert_eq!(host.removed_by(), None);
+    }
+    assert!(mesh.hosts[2].absorb(now, id(0), Response::Removed(proof)).is_err());
+    assert_eq!(mesh.hosts[2].removed_by(), Some(id(3)));
+}
+
+#[test]
+fn hosts_are_known_by_their_keys_also_when_removed() {
+    let mesh = removed_by_a_newcomer();
+    for n in 0..4 {
+        let key = identity(n).exchange_public();
+        assert_eq!(mesh.hosts[0].peer_by_exchange(&key), Some(id(n)), "{n}");
+    }
+    assert_eq!(mesh.hosts[0].peer_by_exchange(&identity(9).exchange_public()), None);
 }
