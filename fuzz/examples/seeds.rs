@@ -11,10 +11,14 @@ use vxmesh::core::cluster::rpc::Request;
 use vxmesh::core::cluster::secret::identity::Identity;
 use vxmesh::core::cluster::secret::noise::{self, Handshake};
 use vxmesh::core::cluster::secret::token::{Tag, Token};
+use vxmesh::core::seal::cipher::{Backend, Suite};
+use vxmesh::core::seal::lane::{LANES, Sender};
 use vxmesh::wire::frame::View;
+use vxmesh::wire::sealed::{HEADROOM, Header, TAG};
 use vxmesh::wire::vnet::{Kind, Offload};
 use vxmesh::wire::vxlan::{Vni, header};
 use vxmesh_fuzz::testing::{Packet, Sum, flag};
+use zeroize::Zeroizing;
 
 fn main() -> io::Result<()> {
     for (name, packet) in packets() {
@@ -36,7 +40,49 @@ fn main() -> io::Result<()> {
     }
     seed("mss", "syn", &[&[4, 0, 2], &syn().build(Sum::Complete)[..]].concat())?;
     seed("frame", "arp", &arp())?;
+    sealed()?;
     cluster()
+}
+
+/// Frames, and datagrams that a peer of the target's sealed, for each of its ciphers.
+fn sealed() -> io::Result<()> {
+    let suites = [
+        ("chacha-to-ring", 0, Suite::ChaCha20Poly1305),
+        ("chacha-from-ring", 1, Suite::ChaCha20Poly1305),
+        ("aes", 2, Suite::Aes256Gcm),
+    ];
+    for (name, which, suite) in suites {
+        let write = |kind: &str, bytes: &[u8]| {
+            seed("sealed", &format!("{name}-{kind}"), &[&[which, 1, 9][..], bytes].concat())
+        };
+        let secret = Zeroizing::new([7; 32]);
+        let mut peer = Sender::new(Backend::Ring, suite, &secret, 0, 3).expect("it has both");
+        let life = peer.sign_of_life().expect("the first");
+        let mut datagram = [&[0; HEADROOM][..], &arp(), &[0; TAG]].concat();
+        peer.seal(Vni::new(4_096).expect("fits"), &mut datagram).expect("the second");
+        write("frame", &arp())?;
+        write("empty", &[])?;
+        write("life", &life)?;
+        write("sealed", &datagram)?;
+        datagram[1] = LANES;
+        write("lane", &datagram)?;
+        write("late", &late(suite))?;
+    }
+    Ok(())
+}
+
+/// A sign of life with the first counter that is too high.
+fn late(suite: Suite) -> Vec<u8> {
+    // Lane 0 of the secret above.
+    const KEY: [u8; 32] = [
+        0x6e, 0xec, 0x7f, 0x3c, 0xf0, 0x8d, 0xd7, 0x90, 0x12, 0x27, 0x77, 0x4f, 0x70, 0x1b, 0x02,
+        0x47, 0x3e, 0x34, 0x92, 0xc6, 0x7d, 0xda, 0x84, 0xd8, 0x6c, 0xd6, 0x5b, 0x80, 0xf2, 0x18,
+        0xbe, 0xb0,
+    ];
+    let key = Backend::Ring.maker(suite).expect("it has both")(&Zeroizing::new(KEY));
+    let header = Header { lane: 0, index: 3, counter: suite.reject_after() };
+    let tag = key.seal(header.counter, &header.bytes(), &mut []);
+    [&header.bytes()[..], &tag].concat()
 }
 
 /// What the targets of control traffic read, under the keys that they have.
