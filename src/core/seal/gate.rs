@@ -91,7 +91,13 @@ impl RingKey {
     }
 
     /// The message that tells a cookie.
-    fn tell(&self, nonce: &[u8], mac1: &[u8], receiver: [u8; 4], mut cookie: [u8; MAC]) -> Vec<u8> {
+    pub(super) fn tell(
+        &self,
+        nonce: &[u8],
+        mac1: &[u8],
+        receiver: [u8; 4],
+        mut cookie: [u8; MAC],
+    ) -> Vec<u8> {
         let nonce: [u8; NONCE] = std::array::from_fn(|n| nonce[n]);
         let key = XChaCha20Poly1305::new((&*self.cookie).into());
         let tag = key
@@ -108,7 +114,7 @@ impl RingKey {
 }
 
 /// What shows that its owner is where it says.
-pub(super) struct Cookie(Zeroizing<[u8; MAC]>);
+pub(super) struct Cookie(pub(super) Zeroizing<[u8; MAC]>);
 
 impl Cookie {
     /// Writes mac2 behind mac1.
@@ -234,5 +240,18 @@ impl Bucket {
             self.full = full;
         }
         left
+    }
+}
+
+#[cfg(test)]
+impl Gate {
+    /// How many addresses are remembered.
+    pub(super) fn addresses(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// As if all that is free had just been taken.
+    pub(super) fn fill(&mut self, now: Now) {
+        while self.free.take(now, FREE) {}
     }
 }

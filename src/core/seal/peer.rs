@@ -32,8 +32,11 @@ use crate::wire::vxlan::Vni;
 /// An unanswered initiation is repeated after this time, and then after twice as long each
 /// time, until that is sixteen times as long.
 const RETRY: Now = Duration::from_secs(1);
+/// Who has begun a session and heard nothing under it repeats its sign of life after this
+/// time, and then each time that the session is twice as old.
+const REPEAT: Now = Duration::from_secs(1);
 /// How long a session of the peer's making may take to be used, until one begins oneself.
-const CONFIRM: Now = Duration::from_secs(1);
+const CONFIRM: Now = Duration::from_secs(3);
 /// Between two initiations that something else than this host's clock gave rise to.
 const PAUSE: Now = Duration::from_secs(5);
 /// Who has received and has nothing to send gives a sign of life after this time.
@@ -91,6 +94,7 @@ pub(super) struct Link {
     /// Initiations since the last session.
     pub(super) attempts: u32,
     keepalive_at: Option<Now>,
+    repeat_at: Option<Now>,
     deaf_at: Option<Now>,
     alive_at: Option<Now>,
     /// From where it was heard beside its route, and what was sent there is unanswered.
@@ -124,6 +128,7 @@ impl Link {
             begun: None,
             attempts: 0,
             keepalive_at: None,
+            repeat_at: None,
             deaf_at: None,
             alive_at: None,
             probed: None,
@@ -179,7 +184,8 @@ impl Link {
             self.peer.wanted = false;
             (self.pending, self.current, self.row) = (None, None, None);
             self.others.clear();
-            (self.begin_at, self.keepalive_at, self.deaf_at, self.alive_at) = Default::default();
+            self.begin_at = None;
+            self.still();
         }
     }
 
@@ -204,8 +210,8 @@ impl Link {
     pub(super) fn due(&self) -> Option<Now> {
         let sessions = self.current.iter().chain(&self.others);
         let ends = sessions.map(Session::end).min();
-        let timers = [self.begin_at, self.keepalive_at, self.deaf_at, self.alive_at, ends];
-        timers.into_iter().flatten().min()
+        let lives = [self.keepalive_at, self.repeat_at, self.alive_at];
+        lives.into_iter().chain([self.begin_at, self.deaf_at, ends]).flatten().min()
     }
 
     /// Whether a handshake is to begin.
@@ -221,6 +227,11 @@ impl Link {
             self.hurry(now);
         }
         let due = |timer: Option<Now>| timer.is_some_and(|at| at <= now);
+        if due(self.repeat_at) {
+            let age = self.current.as_ref().map(|session| now.saturating_sub(session.terms.made));
+            self.repeat_at = age.map(|age| now + age.max(REPEAT));
+            return self.sign_of_life(now);
+        }
         if due(self.keepalive_at) || due(self.alive_at) {
             return self.sign_of_life(now);
         }
@@ -279,6 +290,7 @@ impl Link {
             return None;
         }
         self.establish(now, session);
+        self.repeat_at = Some(now + REPEAT);
         self.sign_of_life(now)
     }
 
@@ -342,9 +354,12 @@ impl Link {
             self.keepalive_at.get_or_insert(now + KEEPALIVE);
         }
         self.prefer(now, header.index);
-        let newest =
-            self.current.as_ref().is_some_and(|session| session.terms.index == header.index);
-        Ok((vni, if newest { self.elsewhere(now, source.ip()) } else { None }))
+        let current = self.current.as_ref().filter(|session| session.terms.index == header.index);
+        if current.is_none() {
+            return Ok((vni, None));
+        }
+        self.repeat_at = None;
+        Ok((vni, self.elsewhere(now, source.ip())))
     }
 
     /// Where the peer is to be asked, once, if it was heard from another address than its
@@ -372,6 +387,8 @@ impl Link {
         if preferred {
             let session = self.others.remove(at);
             self.establish(now, session);
+            // The peer is waiting for a sign that it has arrived.
+            self.keepalive_at = Some(now);
         }
     }
 
@@ -389,10 +406,16 @@ impl Link {
         self.begin_at = self.peer.wanted.then(|| session.rekey_at());
         let through = session.terms.translated || self.route().translated;
         self.alive_at = through.then_some(now + TRANSLATED);
-        self.deaf_at = None;
+        (self.deaf_at, self.repeat_at) = (None, None);
         if let Some(before) = self.current.replace(session) {
             self.keep(before);
         }
+    }
+
+    /// No more signs of life.
+    fn still(&mut self) {
+        (self.keepalive_at, self.repeat_at, self.alive_at) = (None, None, None);
+        self.deaf_at = None;
     }
 
     /// Keeps a session to open with.
@@ -411,7 +434,7 @@ impl Link {
         let over = |session: &mut Session| session.end() <= now;
         if let Some(session) = self.current.take_if(over) {
             self.retired.push(session.terms.index);
-            (self.keepalive_at, self.deaf_at, self.alive_at) = (None, None, None);
+            self.still();
             self.row = None;
             self.hurry(now);
         }
