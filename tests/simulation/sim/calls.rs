@@ -242,6 +242,12 @@ impl World {
         };
         let World { dice, settings, now, .. } = self;
         self.hosts[host].become_member(*now, dice, settings, entries);
+        // Who was admitted by a node that has been removed since, before anybody
+        // else heard of it, does not belong.
+        let h = &self.hosts[host];
+        if h.admitted_by().is_some_and(|by| self.truth.removed.contains(&by)) {
+            self.truth.bury(h.id());
+        }
         self.started(host);
     }
 

@@ -94,6 +94,11 @@ impl Host {
         self.identity().id()
     }
 
+    /// Who has admitted it, as far as it knows itself.
+    pub(crate) fn admitted_by(&self) -> Option<NodeId> {
+        self.disk.get(&Key::Member(self.id())).map(|e| e.author)
+    }
+
     pub(crate) fn is_up(&self) -> bool {
         self.machine.is_some()
     }

@@ -2,10 +2,16 @@
 //!
 //! A range must never have two owners. Therefore all members that stay are
 //! asked first: each takes what the leaving nodes gave it, promises to take
-//! nothing more of theirs, and tells what it and they hold. When all have
-//! answered and nobody knew more than the one who asks, it takes the rest. A
-//! removed node never belongs again, so that what it may still do counts for
-//! nothing.
+//! nothing more of theirs, and tells what it and they hold, and who belongs. When
+//! all have answered and nobody knew more than the one who asks, it takes the
+//! rest. A removed node never belongs again, so that what it may still do counts
+//! for nothing.
+//!
+//! All members are those that anybody who stays knows. The one who asks admits
+//! anew whom the leaving nodes had admitted; the word of a removed node counts for
+//! nothing, so that whoever was admitted by it alone, and came too late to be
+//! asked, goes with it. Until that is decided nobody who has promised trades with
+//! such a node, and whom he admits himself has promised the same from the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +31,8 @@ pub(super) struct Removal {
     dead: Vec<NodeId>,
     waiting: BTreeSet<NodeId>,
     round: u8,
-    /// Something about the leaving nodes' ranges was new in this round.
+    /// Something about the leaving nodes' ranges was new in this round, or somebody
+    /// was who is to be asked.
     news: bool,
 }
 
@@ -83,12 +90,15 @@ impl Machine {
         removal.news = false;
         removal.round += 1;
         let dead = removal.dead.clone();
+        self.vouch_for_orphans(&dead);
+        self.after_changes(now);
         let others = self.others(&dead);
         if let Some(removal) = &mut self.removal {
             removal.waiting = others.iter().copied().collect();
         }
         let mut known = self.holdings_of(&dead);
         known.extend(self.replica.entry(&Key::Node(self.me())).cloned());
+        known.extend(self.admitted_here().cloned());
         if others.is_empty() {
             return self.finish_removal(now);
         }
@@ -103,7 +113,8 @@ impl Machine {
     pub(super) fn estate_answered(&mut self, now: Now, from: NodeId, response: Option<Response>) {
         let Some(removal) = &self.removal else { return };
         let dead = removal.dead.clone();
-        let before = self.holdings_of(&dead);
+        let known = |machine: &Machine| (machine.holdings_of(&dead), machine.others(&dead));
+        let before = known(self);
         match response {
             Some(Response::Entries(entries)) => {
                 self.replica.accept(from, entries);
@@ -115,7 +126,7 @@ impl Machine {
             }
             _ => return self.give_up(now, format!("{} did not answer", self.name_of(&from))),
         }
-        let news = self.holdings_of(&dead) != before;
+        let news = known(self) != before;
         let Some(removal) = &mut self.removal else { return };
         removal.news |= news;
         removal.waiting.remove(&from);
@@ -133,6 +144,8 @@ impl Machine {
 
     fn give_up(&mut self, now: Now, why: String) {
         let Some(removal) = self.removal.take() else { return };
+        // What is answered to it now would be taken for an answer to the next one.
+        self.calls.retain(|_, call| !matches!(call, Call::Estate { .. }));
         self.take_back(self.me(), &removal.dead);
         self.after_changes(now);
         for to in self.others(&removal.dead) {
@@ -164,6 +177,23 @@ impl Machine {
         self.outputs.push_back(Output::Removal(Ok(())));
     }
 
+    /// Admits anew who stays and was admitted by these nodes.
+    fn vouch_for_orphans(&mut self, dead: &[NodeId]) {
+        for id in self.others(dead).into_iter().chain([self.me()]) {
+            let key = Key::Member(id);
+            if self.replica.entry(&key).is_some_and(|e| dead.contains(&e.author)) {
+                self.replica.adopt(key);
+            }
+        }
+    }
+
+    /// What this host has said of who belongs.
+    fn admitted_here(&self) -> impl Iterator<Item = &Entry> {
+        let me = self.me();
+        let members = self.replica.members().map(|(id, _)| Key::Member(id));
+        members.filter_map(|key| self.replica.entry(&key)).filter(move |e| e.author == me)
+    }
+
     /// All spaces of which somebody owns something.
     fn spaces(&self) -> BTreeSet<Space> {
         let space = |e: &Entry| if let Key::Holding(_, s) = e.key { Some(s) } else { None };
@@ -192,12 +222,37 @@ impl Machine {
         self.after_changes(now);
         let mut of = dead.to_vec();
         of.push(me);
-        Response::Entries(self.holdings_of(&of))
+        let mut told = self.introductions(dead);
+        told.extend(self.holdings_of(&of));
+        Response::Entries(told)
     }
 
-    /// Whether this host has promised to trade nothing with a node any more.
+    /// Whom the heir may not know, and where they are: those that this host has
+    /// admitted, and those whose admission nobody else will tell of.
+    fn introductions(&self, dead: &[NodeId]) -> Vec<Entry> {
+        let me = self.me();
+        let by_us = |id: &NodeId| {
+            let entry = self.replica.entry(&Key::Member(*id));
+            entry.is_some_and(|e| e.author == me || dead.contains(&e.author))
+        };
+        let ours = self.replica.members().map(|(id, _)| id).filter(by_us);
+        let keys = ours.flat_map(|id| [Key::Member(id), Key::Node(id)]);
+        keys.filter_map(|key| self.replica.entry(&key)).cloned().collect()
+    }
+
+    /// Whether this host has promised to trade nothing with a node any more: with
+    /// those that are to be removed, and whoever may go with them.
     pub(super) fn has_renounced(&self, id: &NodeId) -> bool {
-        self.replica.node(&self.me()).is_some_and(|n| n.renounces(id))
+        let Some(node) = self.replica.node(&self.me()) else { return false };
+        !node.renounced.is_empty() && self.replica.rests_on(id, |on| node.renounces(on))
+    }
+
+    /// Whoever joins keeps the promises of the one that admits it, who was asked
+    /// for both.
+    pub(super) fn share_promises(&mut self) {
+        let by = self.replica.entry(&Key::Member(self.me())).map(|e| e.author);
+        let promises = by.and_then(|by| self.replica.node(&by)).map(|n| n.renounced.clone());
+        self.rewrite_node(|node| node.renounced.extend(promises.unwrap_or_default()));
     }
 
     fn promise(&mut self, heir: NodeId, dead: &[NodeId]) {

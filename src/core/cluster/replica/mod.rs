@@ -33,6 +33,8 @@ pub struct Replica {
     clock: u64,
     entries: BTreeMap<Key, Entry>,
     digests: BTreeMap<Realm, u64>,
+    /// Nodes that were removed, or admitted by one that was.
+    gone: BTreeSet<NodeId>,
     /// Entries that each node answers for, deleted ones too: what is capped.
     answers_for: BTreeMap<NodeId, usize>,
     rumours: Rumours,
@@ -49,6 +51,7 @@ impl Replica {
             clock: 0,
             entries: BTreeMap::new(),
             digests: BTreeMap::new(),
+            gone: BTreeSet::new(),
             answers_for: BTreeMap::new(),
             rumours: Rumours::default(),
             changes: BTreeSet::new(),
@@ -103,6 +106,14 @@ impl Replica {
     fn signed(&mut self, key: Key, body: Option<Body>) -> Entry {
         self.clock += 1;
         self.identity.sign_entry(key, Version(self.clock), body)
+    }
+
+    /// Writes what another has written anew, word for word, as this host's own.
+    pub fn adopt(&mut self, key: Key) {
+        let body = self.get(&key).cloned();
+        let entry = self.signed(key, body);
+        self.rumours.add(key);
+        self.insert(entry);
     }
 
     /// Takes entries of others, in any order, that `from` handed on. Returns how
@@ -196,18 +207,15 @@ impl Replica {
     fn insert(&mut self, entry: Entry) {
         let key = entry.key;
         self.count(&entry);
-        let (node, removed) = match (&entry.key, &entry.body) {
-            (Key::Node(node), Some(_)) => (Some(*node), false),
-            (Key::Member(node), Some(Body::Member(Member::Removed { .. }))) => (Some(*node), true),
-            _ => (None, false),
-        };
         let shared_tombstone = entry.body.is_none() && key.owner().is_none();
         if let Some(old) = self.entries.insert(key, entry) {
             self.discount(&old);
         }
         self.changes.insert(key);
-        if let Some(node) = node {
-            self.sweep(node, removed);
+        match key {
+            Key::Node(node) => self.sweep(node),
+            Key::Member(_) => self.see_who_is_gone(key),
+            _ => {}
         }
         if shared_tombstone {
             self.forget_old_tombstones();
@@ -247,8 +255,47 @@ impl Replica {
         own.chain(rest.map(|(_, entry)| entry))
     }
 
+    /// Whether what an entry says of a node's belonging is that it does not, or the
+    /// word of one that does not belong itself.
+    fn says_gone(&self, entry: &Entry) -> bool {
+        match entry.body {
+            Some(Body::Member(Member::Admitted { .. })) => {
+                entry.key != Key::Member(entry.author) && self.gone.contains(&entry.author)
+            }
+            _ => true,
+        }
+    }
+
+    /// After a node's [`Key::Member`] has changed: finds out who is gone with it.
+    fn see_who_is_gone(&mut self, key: Key) {
+        let Key::Member(node) = key else { return };
+        let gone = self.entries.get(&key).is_some_and(|e| self.says_gone(e));
+        if gone == self.gone.contains(&node) {
+            return;
+        }
+        let before = std::mem::take(&mut self.gone);
+        let members = || self.entries.range(..=Key::Member(NodeId([0xff; 32])));
+        let mut admitted: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+        let mut going = Vec::new();
+        for (_, entry) in members() {
+            let Key::Member(id) = entry.key else { continue };
+            match self.says_gone(entry) {
+                true => going.push(id),
+                false => admitted.entry(entry.author).or_default().push(id),
+            }
+        }
+        while let Some(id) = going.pop() {
+            if self.gone.insert(id) {
+                going.extend(admitted.remove(&id).unwrap_or_default());
+            }
+        }
+        let new: Vec<NodeId> = self.gone.difference(&before).copied().collect();
+        new.into_iter().for_each(|id| self.sweep(id));
+    }
+
     /// Drops what a node's floor, or its removal, has deleted.
-    fn sweep(&mut self, node: NodeId, removed: bool) {
+    fn sweep(&mut self, node: NodeId) {
+        let removed = self.is_removed(&node);
         let dead = self.of_node(node).filter(|e| removed || self.is_under_floor(e));
         let dead: Vec<Key> = dead.map(|e| e.key).collect();
         dead.iter().for_each(|key| self.drop_entry(key));
@@ -342,19 +389,36 @@ impl Replica {
 
     /// Whether a node belongs to the cluster.
     pub fn is_member(&self, id: &NodeId) -> bool {
-        matches!(self.get(&Key::Member(*id)), Some(Body::Member(Member::Admitted { .. })))
+        self.entries.contains_key(&Key::Member(*id)) && !self.is_removed(id)
     }
 
-    /// Whether a node was removed from the cluster.
+    /// Whether a node was removed from the cluster; or admitted by one that was,
+    /// and by nobody else. Whom its heir knew of, that one has admitted anew.
     pub fn is_removed(&self, id: &NodeId) -> bool {
-        matches!(self.get(&Key::Member(*id)), Some(Body::Member(Member::Removed { .. })))
+        self.gone.contains(id)
+    }
+
+    /// Whether a node's belonging rests on the word of one that `doubtful` names,
+    /// however many have admitted each other in between.
+    pub fn rests_on(&self, id: &NodeId, doubtful: impl Fn(&NodeId) -> bool) -> bool {
+        let (mut next, mut seen) = (*id, BTreeSet::new());
+        while seen.insert(next) {
+            if doubtful(&next) {
+                return true;
+            }
+            let Some(entry) = self.entries.get(&Key::Member(next)) else { return false };
+            next = entry.author;
+        }
+        false
     }
 
     /// The members and their X25519 public keys, by id.
     pub fn members(&self) -> impl Iterator<Item = (NodeId, [u8; 32])> {
         let last = Key::Member(NodeId([0xff; 32]));
         self.live(..=last).filter_map(|(key, body)| match (key, body) {
-            (Key::Member(id), Body::Member(Member::Admitted { exchange })) => {
+            (Key::Member(id), Body::Member(Member::Admitted { exchange }))
+                if !self.is_removed(id) =>
+            {
                 Some((*id, self.node(id).map_or(*exchange, |n| n.exchange)))
             }
             _ => None,
