@@ -110,7 +110,7 @@ fn recover(world: &mut World, size: Size) -> Result<Duration, String> {
     world.heal();
     let step = Duration::from_millis(100);
     let quiet = |w: &World| {
-        let settled = |h: &Host| h.joined && h.calls == 0 && !w.truth.removed.contains(&h.id());
+        let settled = |h: &Host| h.joined && h.commands == 0 && !w.truth.removed.contains(&h.id());
         w.leaving.is_empty() && w.jobs.is_idle() && w.hosts.iter().all(settled)
     };
     let limit = Duration::from_secs(90);

@@ -275,7 +275,8 @@ impl World {
             match output {
                 Output::Datagram { to, bytes } => self.send(host, to, bytes),
                 Output::Call { id, exchange, at, request, .. } => {
-                    self.call(host, Caller::Machine(id), exchange, at, request);
+                    let caller = Caller::machine(id, &request);
+                    self.call(host, caller, exchange, at, request);
                 }
                 Output::Removal(result) => self.removal_ended(host, result),
                 // For tables and data plane, which are not here.

@@ -364,6 +364,26 @@ fn a_mute_host_tells_nothing_new() {
 }
 
 #[test]
+fn a_failed_sync_is_followed_by_another_soon_but_not_by_many() {
+    let mut mesh = Mesh::new(2);
+    mesh.run(10_000);
+    let failed = |mesh: &Mesh| mesh.hosts[0].counters().failed_syncs;
+    assert_eq!(failed(&mesh), 0);
+    // It is up, and refuses.
+    mesh.hosts[1].set_mute(true);
+    mesh.run(30_000);
+    let refused = failed(&mesh);
+    assert!((20..=50).contains(&refused), "{refused}");
+    // It is gone.
+    mesh.cut.insert(1);
+    mesh.run(20_000);
+    let before = failed(&mesh);
+    mesh.run(60_000);
+    let lost = failed(&mesh) - before;
+    assert!((5..=20).contains(&lost), "{lost}");
+}
+
+#[test]
 fn strangers_change_nothing_and_are_counted() {
     let mut mesh = Mesh::new(2);
     let mut other = Mesh::seeded(2, 100);
