@@ -7,23 +7,26 @@
 //! rest. A removed node never belongs again, so that what it may still do counts
 //! for nothing.
 //!
-//! All members are those that anybody who stays knows. The one who asks admits
-//! anew whom the leaving nodes had admitted; the word of a removed node counts for
-//! nothing, so that whoever was admitted by it alone, and came too late to be
-//! asked, goes with it. Until that is decided nobody who has promised trades with
-//! such a node, and whom he admits himself has promised the same from the start.
+//! All members are those that anybody who stays knows. A removal names those that
+//! the removed node had admitted and that stay; nobody else belongs by its word, so
+//! that whoever came too late to be asked goes with it. Until that is decided nobody
+//! who has promised trades with one that the leaving nodes have admitted, unless
+//! that one has promised too, as whoever is admitted meanwhile does from the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::call::Call;
 use super::{Machine, Output};
 use crate::core::Now;
-use crate::core::cluster::entry::{Body, Entry, Key, Member, Node, NodeId, Space};
+use crate::core::cluster::entry::{Body, Brief, Entry, Key, Member, Node, NodeId, Space};
 use crate::core::cluster::holding::Holding;
 use crate::core::cluster::rpc::{Request, Response};
 
 /// Rounds until everybody knows the same of the leaving nodes' ranges.
 const MAX_ROUNDS: u8 = 8;
+
+/// As many as an entry can name.
+const MAX_KEPT: usize = 1000;
 
 /// A removal under way.
 #[derive(Debug)]
@@ -59,6 +62,12 @@ impl Machine {
                 away.join(", ")
             ));
         }
+        if let Some(id) = dead.iter().find(|id| self.kept(**id).len() > MAX_KEPT) {
+            return Err(format!(
+                "{} has admitted more than {MAX_KEPT} members: remove some of those first",
+                self.name_of(id)
+            ));
+        }
         if let Some(why) = self.objection(me, &dead) {
             return Err(why);
         }
@@ -90,15 +99,12 @@ impl Machine {
         removal.news = false;
         removal.round += 1;
         let dead = removal.dead.clone();
-        self.vouch_for_orphans(&dead);
-        self.after_changes(now);
         let others = self.others(&dead);
         if let Some(removal) = &mut self.removal {
             removal.waiting = others.iter().copied().collect();
         }
         let mut known = self.holdings_of(&dead);
         known.extend(self.replica.entry(&Key::Node(self.me())).cloned());
-        known.extend(self.admitted_here().cloned());
         if others.is_empty() {
             return self.finish_removal(now);
         }
@@ -166,7 +172,7 @@ impl Machine {
             }
         }
         for id in &removal.dead {
-            let removed = Member::Removed { heir: me };
+            let removed = Member::Removed { heir: me, kept: self.kept(*id) };
             self.replica.write(Key::Member(*id), Some(Body::Member(removed)));
         }
         self.take_back(me, &removal.dead);
@@ -177,21 +183,11 @@ impl Machine {
         self.outputs.push_back(Output::Removal(Ok(())));
     }
 
-    /// Admits anew who stays and was admitted by these nodes.
-    fn vouch_for_orphans(&mut self, dead: &[NodeId]) {
-        for id in self.others(dead).into_iter().chain([self.me()]) {
-            let key = Key::Member(id);
-            if self.replica.entry(&key).is_some_and(|e| dead.contains(&e.author)) {
-                self.replica.adopt(key);
-            }
-        }
-    }
-
-    /// What this host has said of who belongs.
-    fn admitted_here(&self) -> impl Iterator<Item = &Entry> {
-        let me = self.me();
-        let members = self.replica.members().map(|(id, _)| Key::Member(id));
-        members.filter_map(|key| self.replica.entry(&key)).filter(move |e| e.author == me)
+    /// The others that a node has admitted and that stay without it.
+    fn kept(&self, admitter: NodeId) -> BTreeSet<Brief> {
+        let admitted = |key: Key| self.replica.entry(&key).is_some_and(|e| e.author == admitter);
+        let members = self.replica.members().map(|(id, _)| id).filter(|id| *id != admitter);
+        members.filter(|id| admitted(Key::Member(*id))).map(|id| id.brief()).collect()
     }
 
     /// All spaces of which somebody owns something.
@@ -243,8 +239,14 @@ impl Machine {
     /// Whether this host has promised to trade nothing with a node any more: with
     /// those that are to be removed, and whoever may go with them.
     pub(super) fn has_renounced(&self, id: &NodeId) -> bool {
-        let Some(node) = self.replica.node(&self.me()) else { return false };
-        !node.renounced.is_empty() && self.replica.rests_on(id, |on| node.renounces(on))
+        let promises = |id: &NodeId| self.replica.node(id).map(|n| &n.renounced);
+        let Some(mine) = promises(&self.me()).filter(|mine| !mine.is_empty()) else {
+            return false;
+        };
+        let asked = |promise| promises(id).is_some_and(|theirs| theirs.contains(promise));
+        self.replica
+            .admission(*id)
+            .any(|on| mine.iter().any(|promise| promise.0 == on && (on == *id || !asked(promise))))
     }
 
     /// Whoever joins keeps the promises of the one that admits it, who was asked

@@ -3,6 +3,7 @@
 //! What two replicas hold is equal as soon as both have seen the same entries,
 //! in whatever order: every rule here looks at entries, never at arrival.
 
+mod members;
 mod rules;
 mod rumours;
 mod sync;
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use rules::{MAX_ENTRY, Refusal};
 
 use self::rumours::Rumours;
-use super::entry::{Body, Entry, Key, Member, Node, NodeId, Realm, Space, Version};
+use super::entry::{Body, Entry, Key, Node, NodeId, Realm, Space, Version};
 use super::secret::identity::{self, Identity};
 
 /// How far ahead of all that was seen a version may be. A host writes far fewer
@@ -106,14 +107,6 @@ impl Replica {
     fn signed(&mut self, key: Key, body: Option<Body>) -> Entry {
         self.clock += 1;
         self.identity.sign_entry(key, Version(self.clock), body)
-    }
-
-    /// Writes what another has written anew, word for word, as this host's own.
-    pub fn adopt(&mut self, key: Key) {
-        let body = self.get(&key).cloned();
-        let entry = self.signed(key, body);
-        self.rumours.add(key);
-        self.insert(entry);
     }
 
     /// Takes entries of others, in any order, that `from` handed on. Returns how
@@ -214,7 +207,7 @@ impl Replica {
         self.changes.insert(key);
         match key {
             Key::Node(node) => self.sweep(node),
-            Key::Member(_) => self.see_who_is_gone(key),
+            Key::Member(node) => self.see_who_is_gone(node),
             _ => {}
         }
         if shared_tombstone {
@@ -253,44 +246,6 @@ impl Replica {
         let own = self.entries.get(&Key::Node(node)).into_iter();
         let rest = self.entries.range(holdings).chain(self.entries.range(endpoints));
         own.chain(rest.map(|(_, entry)| entry))
-    }
-
-    /// Whether what an entry says of a node's belonging is that it does not, or the
-    /// word of one that does not belong itself.
-    fn says_gone(&self, entry: &Entry) -> bool {
-        match entry.body {
-            Some(Body::Member(Member::Admitted { .. })) => {
-                entry.key != Key::Member(entry.author) && self.gone.contains(&entry.author)
-            }
-            _ => true,
-        }
-    }
-
-    /// After a node's [`Key::Member`] has changed: finds out who is gone with it.
-    fn see_who_is_gone(&mut self, key: Key) {
-        let Key::Member(node) = key else { return };
-        let gone = self.entries.get(&key).is_some_and(|e| self.says_gone(e));
-        if gone == self.gone.contains(&node) {
-            return;
-        }
-        let before = std::mem::take(&mut self.gone);
-        let members = || self.entries.range(..=Key::Member(NodeId([0xff; 32])));
-        let mut admitted: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
-        let mut going = Vec::new();
-        for (_, entry) in members() {
-            let Key::Member(id) = entry.key else { continue };
-            match self.says_gone(entry) {
-                true => going.push(id),
-                false => admitted.entry(entry.author).or_default().push(id),
-            }
-        }
-        while let Some(id) = going.pop() {
-            if self.gone.insert(id) {
-                going.extend(admitted.remove(&id).unwrap_or_default());
-            }
-        }
-        let new: Vec<NodeId> = self.gone.difference(&before).copied().collect();
-        new.into_iter().for_each(|id| self.sweep(id));
     }
 
     /// Drops what a node's floor, or its removal, has deleted.
@@ -385,44 +340,6 @@ impl Replica {
             Body::Node(node) => Some(node),
             _ => None,
         }
-    }
-
-    /// Whether a node belongs to the cluster.
-    pub fn is_member(&self, id: &NodeId) -> bool {
-        self.entries.contains_key(&Key::Member(*id)) && !self.is_removed(id)
-    }
-
-    /// Whether a node was removed from the cluster; or admitted by one that was,
-    /// and by nobody else. Whom its heir knew of, that one has admitted anew.
-    pub fn is_removed(&self, id: &NodeId) -> bool {
-        self.gone.contains(id)
-    }
-
-    /// Whether a node's belonging rests on the word of one that `doubtful` names,
-    /// however many have admitted each other in between.
-    pub fn rests_on(&self, id: &NodeId, doubtful: impl Fn(&NodeId) -> bool) -> bool {
-        let (mut next, mut seen) = (*id, BTreeSet::new());
-        while seen.insert(next) {
-            if doubtful(&next) {
-                return true;
-            }
-            let Some(entry) = self.entries.get(&Key::Member(next)) else { return false };
-            next = entry.author;
-        }
-        false
-    }
-
-    /// The members and their X25519 public keys, by id.
-    pub fn members(&self) -> impl Iterator<Item = (NodeId, [u8; 32])> {
-        let last = Key::Member(NodeId([0xff; 32]));
-        self.live(..=last).filter_map(|(key, body)| match (key, body) {
-            (Key::Member(id), Body::Member(Member::Admitted { exchange }))
-                if !self.is_removed(id) =>
-            {
-                Some((*id, self.node(id).map_or(*exchange, |n| n.exchange)))
-            }
-            _ => None,
-        })
     }
 
     /// The digests of all realms that have entries.
