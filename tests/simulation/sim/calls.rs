@@ -180,7 +180,10 @@ impl World {
         }
         if leaves {
             let waits = |l: &Leaving| l.host == host && l.to == from && l.life == life;
-            self.leaving.retain(|l| !waits(l));
+            // It may have asked before: that question is still open.
+            if let Some(last) = self.leaving.iter().rposition(waits) {
+                self.leaving.remove(last);
+            }
         }
         self.respond(host, from, life, caller, response);
     }

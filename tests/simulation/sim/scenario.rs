@@ -189,7 +189,7 @@ fn state(world: &World) -> String {
     let hosts = world.hosts.iter().enumerate().map(|(i, h)| match &h.machine {
         None => format!("{i}: down"),
         Some(m) => format!(
-            "{i}: {:?} {} {:?} entries={} members={} up={} health={} key={} calls={}",
+            "{i}: {:?} {} {:?} entries={} members={} up={} health={} key={} calls={} commands={}",
             m.me(),
             if h.joined { "joined" } else { "alone" },
             m.counters(),
@@ -199,8 +199,15 @@ fn state(world: &World) -> String {
             m.health(),
             m.key_number(),
             h.calls,
+            h.commands,
         ),
     });
     let hosts: Vec<String> = hosts.collect();
-    format!("at {:?}\n  {}", world.now, hosts.join("\n  "))
+    format!(
+        "at {:?}, {} leaving, {} jobs\n  {}",
+        world.now,
+        world.leaving.len(),
+        world.jobs.len(),
+        hosts.join("\n  ")
+    )
 }
