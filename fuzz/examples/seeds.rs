@@ -128,7 +128,7 @@ fn cluster() -> io::Result<()> {
 fn entries(me: &Identity) -> Vec<(&'static str, Entry)> {
     let id = me.id();
     let admitted = Member::Admitted { exchange: me.exchange_public() };
-    let removed = Member::Removed { heir: id, exchange: [1; 32] };
+    let removed = Member::Removed { heir: id, exchange: [1; 32], kept: [id.brief()].into() };
     let ring = Body::Secret(Secret([42; 32]));
     let sign = |key, body| me.sign_entry(key, Version(3), body);
     vec![

@@ -48,8 +48,8 @@ pub enum Request {
     /// I leave: remove me. The entries are my latest.
     Leave(Vec<Entry>),
     /// I am about to remove these nodes: take what they gave you, then nothing of
-    /// theirs any more, and tell me what you and they hold. The entries are what I
-    /// know of their ranges, and my [`Key::Node`].
+    /// theirs any more, and tell me what you and they hold, and who belongs. The
+    /// entries are what I know of their ranges, and my [`Key::Node`].
     Estate(Vec<NodeId>, Vec<Entry>),
     /// The removal did not come about: forget the promise. The entries are my
     /// [`Key::Node`], which says so; where one is known that does not, another

@@ -73,6 +73,10 @@ impl Jobs {
     pub(crate) fn is_idle(&self) -> bool {
         self.under_way.is_empty()
     }
+
+    pub(crate) fn len(&self) -> usize {
+        self.under_way.len()
+    }
 }
 
 impl World {

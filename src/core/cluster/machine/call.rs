@@ -1,5 +1,7 @@
 //! What this host asks of others by itself.
 
+use std::time::Duration;
+
 use super::{CallId, Machine, Output};
 use crate::core::Now;
 use crate::core::cluster::entry::{Key, NodeId};
@@ -9,6 +11,9 @@ use crate::core::cluster::rpc::{Request, Response, Summaries};
 const MAX_CALLS: usize = 16;
 /// Rounds of one sync: about a megabyte each. It is more than all hosts may write.
 const MAX_ROUNDS: u16 = 1024;
+
+/// How long after a failed sync another is tried.
+const RETRY_INTERVAL: Duration = Duration::from_millis(800);
 
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +140,17 @@ impl Machine {
         }
     }
 
+    /// Another host is compared with soon in the place of one that should have
+    /// answered; that happens once a second at most, and not for those that are
+    /// lost.
+    fn sync_failed(&mut self, now: Now, to: NodeId) {
+        self.counters.failed_syncs += 1;
+        if self.membership.is_up(&to) {
+            let soon = self.jittered(RETRY_INTERVAL.min(self.settings.sync_interval));
+            self.next_sync = self.next_sync.min(now + soon);
+        }
+    }
+
     /// A call was answered, or could not be (`None`).
     pub fn answered(&mut self, now: Now, id: CallId, response: Option<Response>) {
         let Some(call) = self.calls.remove(&id) else { return };
@@ -152,7 +168,7 @@ impl Machine {
                 self.replica.accept(to, entries);
                 self.sync(to, at);
             }
-            (Call::Digests { .. } | Call::Exchange { .. }, _) => self.counters.failed_syncs += 1,
+            (Call::Digests { to, .. } | Call::Exchange { to, .. }, _) => self.sync_failed(now, to),
             (Call::Probe { to }, response) => self.membership.reached(now, to, response.is_some()),
             (Call::Estate { to }, response) => self.estate_answered(now, to, response),
             (Call::Push | Call::Release, _) => {}

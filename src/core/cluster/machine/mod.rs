@@ -253,6 +253,7 @@ impl Machine {
             machine.found();
         }
         machine.describe(start.node);
+        machine.share_promises();
         machine.abandon_removals();
         machine.learn_keys(now);
         machine.after_changes(now);

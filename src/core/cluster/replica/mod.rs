@@ -3,6 +3,7 @@
 //! What two replicas hold is equal as soon as both have seen the same entries,
 //! in whatever order: every rule here looks at entries, never at arrival.
 
+mod members;
 mod rules;
 mod rumours;
 mod sync;
@@ -33,6 +34,8 @@ pub struct Replica {
     clock: u64,
     entries: BTreeMap<Key, Entry>,
     digests: BTreeMap<Realm, u64>,
+    /// Nodes that were removed, or admitted by one that was.
+    gone: BTreeSet<NodeId>,
     /// Entries that each node answers for, deleted ones too: what is capped.
     answers_for: BTreeMap<NodeId, usize>,
     rumours: Rumours,
@@ -52,6 +55,7 @@ impl Replica {
             clock: 0,
             entries: BTreeMap::new(),
             digests: BTreeMap::new(),
+            gone: BTreeSet::new(),
             answers_for: BTreeMap::new(),
             rumours: Rumours::default(),
             changes: BTreeSet::new(),
@@ -206,18 +210,15 @@ impl Replica {
             return;
         }
         self.count(&entry);
-        let (node, removed) = match (&entry.key, &entry.body) {
-            (Key::Node(node), Some(_)) => (Some(*node), false),
-            (Key::Member(node), Some(_)) if gone => (Some(*node), true),
-            _ => (None, false),
-        };
         let shared_tombstone = entry.body.is_none() && key.owner().is_none();
         if let Some(old) = self.entries.insert(key, entry) {
             self.discount(&old);
         }
         self.changes.insert(key);
-        if let Some(node) = node {
-            self.sweep(node, removed);
+        match key {
+            Key::Node(node) => self.sweep(node),
+            Key::Member(node) => self.see_who_is_gone(node),
+            _ => {}
         }
         if shared_tombstone {
             self.forget_old_tombstones();
@@ -258,7 +259,8 @@ impl Replica {
     }
 
     /// Drops what a node's floor, or its removal, has deleted.
-    fn sweep(&mut self, node: NodeId, removed: bool) {
+    fn sweep(&mut self, node: NodeId) {
+        let removed = self.is_removed(&node);
         let dead = self.of_node(node).filter(|e| removed || self.is_under_floor(e));
         let dead: Vec<Key> = dead.map(|e| e.key).collect();
         dead.iter().for_each(|key| self.drop_entry(key));
@@ -350,30 +352,9 @@ impl Replica {
         }
     }
 
-    /// Whether a node belongs to the cluster.
-    pub fn is_member(&self, id: &NodeId) -> bool {
-        matches!(self.get(&Key::Member(*id)), Some(Body::Member(Member::Admitted { .. })))
-    }
-
-    /// Whether a node was removed from the cluster.
-    pub fn is_removed(&self, id: &NodeId) -> bool {
-        matches!(self.get(&Key::Member(*id)), Some(Body::Member(Member::Removed { .. })))
-    }
-
     /// That this host itself was removed from the cluster.
     pub fn own_removal(&self) -> Option<&Entry> {
         self.own_removal.as_ref()
-    }
-
-    /// The members and their X25519 public keys, by id.
-    pub fn members(&self) -> impl Iterator<Item = (NodeId, [u8; 32])> {
-        let last = Key::Member(NodeId([0xff; 32]));
-        self.live(..=last).filter_map(|(key, body)| match (key, body) {
-            (Key::Member(id), Body::Member(Member::Admitted { exchange })) => {
-                Some((*id, self.node(id).map_or(*exchange, |n| n.exchange)))
-            }
-            _ => None,
-        })
     }
 
     /// The digests of all realms that have entries.

@@ -95,7 +95,7 @@ impl Mesh {
             paths: BTreeMap::new(),
             sent: Vec::new(),
         };
-        (0..n).for_each(|n| mesh.join(n));
+        (0..n).for_each(|n| mesh.join(0, n));
         mesh.run(3000);
         for host in &mesh.hosts {
             assert_eq!(host.up().len(), n - 1, "{host:?}");
@@ -110,14 +110,15 @@ impl Mesh {
         Machine::new(self.now, start, Settings::default(), [self.seed + n as u8; 32], session)
     }
 
-    fn join(&mut self, n: usize) {
+    /// The next host, which `by` admits; the first founds the cluster.
+    fn join(&mut self, by: usize, n: usize) {
         let mut entries = Vec::new();
         if n > 0 {
             let alone = self.machine(n, 1, Vec::new());
             let own = alone.replica().entry(&Key::Node(id(n))).cloned();
             let exchange = identity(n).exchange_public();
             let request = Request::Join { exchange, entries: own.into_iter().collect() };
-            let Response::Entries(answer) = self.hosts[0].admit(self.now, id(n), request) else {
+            let Response::Entries(answer) = self.hosts[by].admit(self.now, id(n), request) else {
                 panic!("not admitted");
             };
             entries = answer;
@@ -201,13 +202,14 @@ impl Mesh {
         }
     }
 
-    /// Nothing of a space is in two members' own ranges; how much there is.
+    /// Nothing of a space is in the own ranges of two whom host 0 takes for members;
+    /// how much there is.
     fn check(&self, space: Space) -> u128 {
         let mut all = super::super::holding::Ranges::default();
         let mut total = 0;
         for (n, host) in self.hosts.iter().enumerate() {
             let Some(own) = self.owned(n, n, space) else { continue };
-            if self.hosts.iter().any(|h| h.replica().is_removed(&host.me())) {
+            if !self.hosts[0].replica().is_member(&host.me()) {
                 continue;
             }
             assert!(all.intersect(&own.ranges).is_empty(), "owned twice");
@@ -396,6 +398,26 @@ fn a_mute_host_tells_nothing_new() {
     mesh.hosts[0].set_mute(false);
     mesh.run(6000);
     assert_eq!(mesh.hosts[1].networks().count(), 1);
+}
+
+#[test]
+fn a_failed_sync_is_followed_by_another_soon_but_not_by_many() {
+    let mut mesh = Mesh::new(2);
+    mesh.run(10_000);
+    let failed = |mesh: &Mesh| mesh.hosts[0].counters().failed_syncs;
+    assert_eq!(failed(&mesh), 0);
+    // It is up, and refuses.
+    mesh.hosts[1].set_mute(true);
+    mesh.run(30_000);
+    let refused = failed(&mesh);
+    assert!((20..=50).contains(&refused), "{refused}");
+    // It is gone.
+    mesh.cut.insert(1);
+    mesh.run(20_000);
+    let before = failed(&mesh);
+    mesh.run(60_000);
+    let lost = failed(&mesh) - before;
+    assert!((5..=20).contains(&lost), "{lost}");
 }
 
 #[test]

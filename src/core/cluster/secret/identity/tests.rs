@@ -48,7 +48,11 @@ fn entries() -> Vec<Entry> {
         (Key::Member(id), Some(Body::Member(admitted))),
         (
             Key::Member(NodeId([9; 32])),
-            Some(Body::Member(Member::Removed { heir: id, exchange: [1; 32] })),
+            Some(Body::Member(Member::Removed {
+                heir: id,
+                exchange: [1; 32],
+                kept: Default::default(),
+            })),
         ),
         (Key::Secret(7), Some(Body::Secret(Secret([5; 32])))),
         (Key::Node(id), Some(Body::Node(node))),

@@ -1,10 +1,11 @@
 mod large;
+mod members;
 
 use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::super::entry::{EndpointBody, Pools, Secret};
+use super::super::entry::{EndpointBody, Member, Pools, Secret};
 use super::super::holding::{Holding, Range};
 use super::super::rpc::{MAX_MESSAGE, Request, Response};
 use super::*;
@@ -39,7 +40,7 @@ fn admitted(n: u8) -> Body {
 }
 
 fn removed(heir: u8) -> Body {
-    Body::Member(Member::Removed { heir: id(heir), exchange: [0; 32] })
+    Body::Member(Member::Removed { heir: id(heir), exchange: [0; 32], kept: BTreeSet::new() })
 }
 
 fn network(n: u8, name: &str) -> Body {
@@ -319,54 +320,6 @@ fn only_its_owner_writes_what_it_owns() {
     let forged = Entry { author: id(1), ..evil.sign_entry(victim, Version(100), None) };
     replicas[0].accept(id(3), vec![forged]);
     assert!(replicas[0].get(&victim).is_some());
-}
-
-#[test]
-fn removal_wins_over_any_later_admission_and_sweeps() {
-    let mut replicas = cluster(3);
-    for (what, value) in [(3, Some(1)), (6, Some(1)), (0, Some(1))] {
-        write(&mut replicas[2], 3, what, value);
-    }
-    let of_third = all(&replicas[2]);
-    let count = |r: &Replica| r.entries().filter(|e| e.key.owner() == Some(id(3))).count();
-    for replica in &mut replicas[..2] {
-        replica.accept(id(3), of_third.clone());
-        assert_eq!(count(replica), 3);
-    }
-    replicas[0].write(Key::Member(id(3)), Some(removed(1)));
-    // Host 2 has not heard of it, and writes a newer admission.
-    replicas[1].write(Key::Token, Some(Body::Secret(Secret([1; 32]))));
-    for name in ["a", "b"] {
-        replicas[1].write(Key::Network([7; 32]), Some(network(7, name)));
-    }
-    let late = Body::Member(Member::Admitted { exchange: [5; 32] });
-    replicas[1].write(Key::Member(id(3)), Some(late));
-    let (first, second) = pair(&mut replicas, 0, 1).unwrap();
-    let newer = second.entry(&Key::Member(id(3))).unwrap().version;
-    assert!(first.entry(&Key::Member(id(3))).unwrap().version < newer);
-    sync(second, first);
-    sync(first, second);
-    for replica in [first, second] {
-        assert!(replica.is_removed(&id(3)) && count(replica) == 0);
-        assert_eq!(replica.accept(id(2), of_third.clone()), 0, "does not come back");
-        assert!(replica.refused().is_empty(), "that is nobody's fault");
-        assert!(replica.get(&Key::Network([1; 32])).is_some(), "what it wrote for all stays");
-    }
-    assert_eq!(digests(&replicas[0]), digests(&replicas[1]));
-}
-
-#[test]
-fn a_removal_reaches_who_asks_and_who_is_asked() {
-    for asker in [0, 1] {
-        let mut replicas = cluster(2);
-        replicas[0].write(Key::Member(id(9)), Some(removed(1)));
-        let newer = identity(2).sign_entry(Key::Member(id(9)), Version(99), Some(admitted(9)));
-        replicas[1].accept(id(2), vec![newer]);
-        let (a, b) = pair(&mut replicas, asker, 1 - asker).unwrap();
-        sync(a, b);
-        assert!(a.is_removed(&id(9)) && b.is_removed(&id(9)));
-        assert_eq!(digests(a), digests(b));
-    }
 }
 
 #[test]
