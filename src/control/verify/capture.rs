@@ -17,17 +17,19 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Bytes of packets that may wait for the thread.
 const BUFFER: usize = 16 << 20;
 
-/// UDP between two addresses at one moment, in both directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+/// The payload of UDP between two hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
     /// It came from the other host.
     pub(super) inbound: bool,
+    /// Several datagrams, if the kernel had not cut them yet or joined them already.
+    pub(super) bytes: Vec<u8>,
 }
 
 /// A running capture. It ends when it is asked for what it has seen.
 pub(super) struct Capture {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<io::Result<Vec<(Seen, Vec<u8>)>>>,
+    thread: JoinHandle<io::Result<Vec<Heard>>>,
 }
 
 impl Capture {
@@ -58,8 +60,8 @@ impl Capture {
                 }
                 match socket.read(&mut packet) {
                     Ok(len) => {
-                        let between = direction(&packet[..len], here, there);
-                        seen.extend(between.filter(|(_, bytes)| keep(bytes)));
+                        let heard = between(&packet[..len], here, there);
+                        seen.extend(heard.filter(|heard| keep(&heard.bytes)));
                     }
                     Err(e) if is_patience(e.kind()) && last.is_some() => break,
                     Err(e) if is_patience(e.kind()) => {}
@@ -73,7 +75,7 @@ impl Capture {
     }
 
     /// Ends, and tells what it has kept, in order.
-    pub(super) fn finish(self) -> io::Result<Vec<(Seen, Vec<u8>)>> {
+    pub(super) fn finish(self) -> io::Result<Vec<Heard>> {
         self.stop.store(true, Relaxed);
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the capture broke off")))
     }
@@ -84,7 +86,7 @@ fn is_patience(kind: ErrorKind) -> bool {
 }
 
 /// The UDP payload of an IP packet between two hosts.
-fn direction(packet: &[u8], here: SocketAddr, there: SocketAddr) -> Option<(Seen, Vec<u8>)> {
+fn between(packet: &[u8], here: SocketAddr, there: SocketAddr) -> Option<Heard> {
     let (source, destination, udp): (IpAddr, IpAddr, &[u8]) = match packet.first()? >> 4 {
         4 => {
             let ip = Ipv4Packet::new_checked(packet).ok()?;
@@ -105,5 +107,5 @@ fn direction(packet: &[u8], here: SocketAddr, there: SocketAddr) -> Option<(Seen
         (from, to) if from == there.ip() && to == here => true,
         _ => return None,
     };
-    Some((Seen { inbound }, udp.payload().to_vec()))
+    Some(Heard { inbound, bytes: udp.payload().to_vec() })
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
 
-use self::capture::{Capture, Seen};
+use self::capture::Capture;
 use super::cluster;
 use super::error::{Error, failed};
 use super::state::Control;
@@ -104,11 +104,11 @@ impl Control {
         let answered = trial.ask(&marks.frames(subject.router));
         let seen = capture.finish().map_err(failed("listening to the underlay failed"))?;
         let sealed = |inbound| -> Vec<Vec<u8>> {
-            let of = seen.iter().filter(|(s, _)| *s == Seen { inbound });
-            of.flat_map(|(_, bytes)| marks.datagrams(bytes)).collect()
+            let of = seen.iter().filter(|heard| heard.inbound == inbound);
+            of.flat_map(|heard| marks.datagrams(&heard.bytes)).collect()
         };
         let (out, back) = (sealed(false), sealed(true));
-        let clear = seen.iter().filter(|(_, bytes)| marks.shows(bytes)).count();
+        let clear = seen.iter().filter(|heard| marks.shows(&heard.bytes)).count();
         let all = |n: usize| n >= FRAMES;
         Ok(vec![
             check(
@@ -196,7 +196,7 @@ impl Marks {
     /// The sealed datagrams of such frames, which the kernel may have joined.
     fn datagrams(&self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let len = self.sealed_len();
-        if bytes.len() % len != 0 {
+        if !bytes.len().is_multiple_of(len) {
             return Vec::new();
         }
         let datagrams = bytes.chunks(len);
@@ -273,11 +273,11 @@ impl Trial<'_> {
             std::thread::sleep(Duration::from_millis(1));
         }
         let (now, heard) = (dropped() - before, self.heard.try_iter().count());
-        Ok(check(
-            name,
-            wanted > 0 && now >= wanted && heard == 0,
-            format!("{wanted} sent, {now} dropped as {}, {heard} got through", reason.name()),
-        ))
+        let found = match now {
+            0 => format!("{wanted} sent, and none arrived: is the loopback interface up?"),
+            _ => format!("{wanted} sent, {now} dropped as {}, {heard} got through", reason.name()),
+        };
+        Ok(check(name, wanted > 0 && now >= wanted && heard == 0, found))
     }
 
     /// Sends datagrams to the other host. A frame of the network that is sent behind them comes back
