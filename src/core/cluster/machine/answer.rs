@@ -6,13 +6,16 @@ use crate::core::cluster::entry::{Body, Entry, Key, Member, NodeId, Space};
 use crate::core::cluster::holding::Want;
 use crate::core::cluster::rpc::{Request, Response};
 
+/// Why a host that is mute promises nothing.
+pub(super) const MUTE: &str = "this host cannot write its state at present";
+
 impl Machine {
     pub(super) fn answer(&mut self, now: Now, peer: NodeId, request: Request) -> Response {
         if !self.replica.is_member(&peer) {
             return Response::Refused("this host is not a member of the cluster".to_owned());
         }
         if self.mute && request != Request::Ping {
-            return Response::Refused("this host cannot write its state at present".to_owned());
+            return Response::Refused(MUTE.to_owned());
         }
         match request {
             Request::Ping => Response::Done,
@@ -68,6 +71,10 @@ impl Machine {
         let Request::Join { exchange, entries } = request else {
             return Response::Refused("a host that is no member may only ask to join".to_owned());
         };
+        // It may have written that already, and have forgotten it when it starts again.
+        if self.mute {
+            return Response::Refused(MUTE.to_owned());
+        }
         if self.replica.is_removed(&newcomer) {
             return Response::Refused(
                 "this host was removed from the cluster: start it with a fresh data directory"

@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answer::MUTE;
 use super::call::Call;
 use super::{Machine, Output};
 use crate::core::Now;
@@ -43,6 +44,9 @@ impl Machine {
     /// Begins to remove nodes; [`Output::Removal`] tells how it ended. Fails at once
     /// where it cannot be begun.
     pub fn remove(&mut self, now: Now, dead: Vec<NodeId>) -> Result<(), String> {
+        if self.mute {
+            return Err(MUTE.to_owned());
+        }
         if self.removal.is_some() {
             return Err("another removal is under way: try again when it has ended".to_owned());
         }
