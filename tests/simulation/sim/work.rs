@@ -101,6 +101,10 @@ impl World {
     pub(crate) fn retry(&mut self, number: u64) {
         let Some(job) = self.jobs.under_way.get(&number) else { return };
         let (host, command) = (job.host, job.command.clone());
+        // As the daemon does: what cannot be stored is undone.
+        if self.hosts[host].disk_full {
+            return self.give_up(number);
+        }
         let clock = self.hosts[host].clock(self.now);
         let Some(machine) = &self.hosts[host].machine else { return };
         let made = match &command {

@@ -6,6 +6,9 @@ use crate::core::cluster::entry::{Body, Entry, Key, Member, NodeId, Space};
 use crate::core::cluster::holding::Want;
 use crate::core::cluster::rpc::{Request, Response};
 
+/// Why a host that is mute promises nothing.
+pub(super) const MUTE: &str = "this host cannot write its state at present";
+
 impl Machine {
     pub(super) fn answer(&mut self, now: Now, peer: NodeId, request: Request) -> Response {
         if self.replica.is_removed(&peer) {
@@ -15,7 +18,7 @@ impl Machine {
             return Response::Refused("this host is not a member of the cluster".to_owned());
         }
         if self.mute && request != Request::Ping {
-            return Response::Refused("this host cannot write its state at present".to_owned());
+            return Response::Refused(MUTE.to_owned());
         }
         match request {
             Request::Ping => Response::Done,
@@ -75,6 +78,10 @@ impl Machine {
         };
         if self.removed_by().is_some() {
             return Response::Refused("it was removed from its cluster itself".to_owned());
+        }
+        // It may have written that already, and have forgotten it when it starts again.
+        if self.mute {
+            return Response::Refused(MUTE.to_owned());
         }
         if self.replica.is_removed(&newcomer) {
             return Response::Refused(

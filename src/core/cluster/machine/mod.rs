@@ -347,11 +347,12 @@ impl Machine {
     }
 
     /// Somebody with a key of the ring whom this host does not know, or no longer.
-    /// It may have been admitted while this host was away: then it shows by whom.
+    /// It may have been admitted while this host was away, or kept when its admitter
+    /// was removed: then it shows by whom.
     fn hear_stranger(&mut self, now: Now, sender: NodeId, packet: Option<Packet>) {
         self.refuse_datagram("not-a-member");
         if let Some(Packet::News(entries)) = packet
-            && !self.replica.is_removed(&sender)
+            && !self.replica.is_named_removed(&sender)
         {
             let of_members = |e: &Entry| matches!(e.key, Key::Member(_));
             self.replica.accept(sender, entries.into_iter().filter(of_members).collect());

@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answer::MUTE;
 use super::call::Call;
 use super::{Machine, Output};
 use crate::core::Now;
@@ -43,6 +44,9 @@ impl Machine {
     /// Begins to remove nodes; [`Output::Removal`] tells how it ended. Fails at once
     /// where it cannot be begun.
     pub fn remove(&mut self, now: Now, dead: Vec<NodeId>) -> Result<(), String> {
+        if self.mute {
+            return Err(MUTE.to_owned());
+        }
         if self.removal.is_some() {
             return Err("another removal is under way: try again when it has ended".to_owned());
         }
@@ -171,9 +175,13 @@ impl Machine {
                 self.replica.write(Key::Holding(me, space), Some(Body::Holding(mine)));
             }
         }
+        // All of them before any is written: of these entries one may be heard
+        // without the others, and must leave those that the others are about.
         let dead = self.replica.members().filter(|(id, _)| removal.dead.contains(id));
-        for (id, exchange) in dead.collect::<Vec<_>>() {
-            let removed = Member::Removed { heir: me, exchange, kept: self.kept(id) };
+        let last_words: Vec<(NodeId, Member)> = dead
+            .map(|(id, exchange)| (id, Member::Removed { heir: me, exchange, kept: self.kept(id) }))
+            .collect();
+        for (id, removed) in last_words {
             self.replica.write(Key::Member(id), Some(Body::Member(removed)));
         }
         self.take_back(me, &removal.dead);
@@ -184,7 +192,7 @@ impl Machine {
         self.outputs.push_back(Output::Removal(Ok(())));
     }
 
-    /// The others that a node has admitted and that stay without it.
+    /// The others that a node has admitted, and that are members still.
     fn kept(&self, admitter: NodeId) -> BTreeSet<Brief> {
         let admitted = |key: Key| self.replica.entry(&key).is_some_and(|e| e.author == admitter);
         let members = self.replica.members().map(|(id, _)| id).filter(|id| *id != admitter);
@@ -224,17 +232,20 @@ impl Machine {
         Response::Entries(told)
     }
 
-    /// Whom the heir may not know, and where they are: those that this host has
-    /// admitted, and those whose admission nobody else will tell of.
+    /// Whom the heir may not know, by whose word they belong, and where they are:
+    /// those that this host has admitted, and those that nodes have admitted that
+    /// are not asked themselves.
     fn introductions(&self, dead: &[NodeId]) -> Vec<Entry> {
         let me = self.me();
-        let by_us = |id: &NodeId| {
-            let entry = self.replica.entry(&Key::Member(*id));
-            entry.is_some_and(|e| e.author == me || dead.contains(&e.author))
-        };
-        let ours = self.replica.members().map(|(id, _)| id).filter(by_us);
-        let keys = ours.flat_map(|id| [Key::Member(id), Key::Node(id)]);
-        keys.filter_map(|key| self.replica.entry(&key)).cloned().collect()
+        let asked = |id: &NodeId| *id != me && !dead.contains(id) && self.replica.is_member(id);
+        let mut keys = BTreeSet::new();
+        for (id, _) in self.replica.members() {
+            let by = self.replica.entry(&Key::Member(id)).map(|e| e.author);
+            if let Some(by) = by.filter(|by| !asked(by)) {
+                keys.extend([Key::Member(id), Key::Member(by), Key::Node(id)]);
+            }
+        }
+        keys.iter().filter_map(|key| self.replica.entry(key)).cloned().collect()
     }
 
     /// Whether this host has promised to trade nothing with a node any more: with

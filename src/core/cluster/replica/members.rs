@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::entry::{Body, Entry, Key, Member, NodeId};
+use super::super::entry::{Body, Key, Member, NodeId};
 use super::Replica;
 
 impl Replica {
@@ -19,6 +19,12 @@ impl Replica {
     /// admitted by that one, and nobody who stayed knew of it.
     pub fn is_removed(&self, id: &NodeId) -> bool {
         self.gone.contains(id)
+    }
+
+    /// Whether somebody has removed this very node: that is never taken back.
+    pub fn is_named_removed(&self, id: &NodeId) -> bool {
+        let said = self.get(&Key::Member(*id));
+        matches!(said, Some(Body::Member(Member::Removed { .. })))
     }
 
     /// A node and those on whose word it belongs: who has admitted it, who that one.
@@ -40,11 +46,9 @@ impl Replica {
         })
     }
 
-    /// Whether a node does not belong by what an entry says, or by who says it.
-    fn says_gone(&self, id: NodeId, entry: &Entry) -> bool {
-        let removed = matches!(entry.body, Some(Body::Member(Member::Removed { .. })));
-        let by = entry.author;
-        removed || (by != id && self.gone.contains(&by) && !self.keeps(by, id))
+    /// Whether a node does not belong by what is said of it, or by who says it.
+    fn says_gone(&self, id: NodeId, by: NodeId) -> bool {
+        self.is_named_removed(&id) || (by != id && self.gone.contains(&by) && !self.keeps(by, id))
     }
 
     /// Whether a node that has admitted another leaves it behind.
@@ -59,9 +63,8 @@ impl Replica {
     /// with it.
     pub(super) fn see_who_is_gone(&mut self, id: NodeId) {
         let Some(entry) = self.entries.get(&Key::Member(id)) else { return };
-        let gone = self.says_gone(id, entry);
-        let admitted = matches!(entry.body, Some(Body::Member(Member::Admitted { .. })));
-        if admitted && gone == self.gone.contains(&id) {
+        let gone = self.says_gone(id, entry.author);
+        if gone == self.gone.contains(&id) && !self.is_named_removed(&id) {
             return;
         }
         let before = std::mem::take(&mut self.gone);
@@ -69,9 +72,9 @@ impl Replica {
         let mut going = Vec::new();
         for entry in self.entries.range(..=Key::LAST_MEMBER).map(|(_, e)| e) {
             let Key::Member(id) = entry.key else { continue };
-            match entry.body {
-                Some(Body::Member(Member::Removed { .. })) => going.push(id),
-                _ => admitted.entry(entry.author).or_default().push(id),
+            match self.is_named_removed(&id) {
+                true => going.push(id),
+                false => admitted.entry(entry.author).or_default().push(id),
             }
         }
         while let Some(id) = going.pop() {

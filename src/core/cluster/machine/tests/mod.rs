@@ -395,6 +395,10 @@ fn a_mute_host_tells_nothing_new() {
     let request = mesh.hosts[1].replica().ask_digests(None);
     let now = mesh.now;
     assert!(matches!(mesh.hosts[0].request(now, id(1), request), Response::Refused(_)));
+    let own = identity(7).sign_entry(Key::Node(id(7)), Version(1), Some(Body::Node(node(7))));
+    let join = Request::Join { exchange: [0; 32], entries: vec![own] };
+    assert!(matches!(mesh.hosts[0].admit(now, id(7), join), Response::Refused(_)));
+    assert!(mesh.hosts[0].remove(now, vec![id(1)]).is_err());
     mesh.hosts[0].set_mute(false);
     mesh.run(6000);
     assert_eq!(mesh.hosts[1].networks().count(), 1);
