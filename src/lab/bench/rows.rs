@@ -217,7 +217,10 @@ mod tests {
     fn rows_are_selected_by_id_or_part_of_it() {
         assert_eq!(ids(&[]).len(), ROWS.len());
         assert_eq!(ids(&["tcp-1"]), ["tcp-1"]);
-        assert_eq!(ids(&["rr", "udp-mixed"]), ["udp-mixed", "rr-tcp", "rr-udp"]);
+        assert_eq!(
+            ids(&["rr", "udp-mixed"]),
+            ["udp-mixed", "rr-tcp", "rr-udp", "aes-rr-tcp", "chacha-rr-tcp"]
+        );
         let error = select(&["tcp".into(), "sctp".into()]).unwrap_err().to_string();
         assert_eq!(error, "no row fits \"sctp\": see \"vxmesh bench --list\"");
     }

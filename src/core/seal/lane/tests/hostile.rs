@@ -125,7 +125,8 @@ proptest! {
             prop_assert!(ends.open(&datagram).is_err());
             prop_assert!(ends.open(&rest).is_err());
             prop_assert_eq!(ends.receiver.opened(), 0);
-            prop_assert!(ends.receiver.lanes.iter().flatten().count() <= 1);
+            // The rest may look like a datagram, too.
+            prop_assert!(ends.receiver.lanes.iter().flatten().count() <= 2);
         }
     }
 }
