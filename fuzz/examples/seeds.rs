@@ -41,6 +41,7 @@ fn main() -> io::Result<()> {
     seed("mss", "syn", &[&[4, 0, 2], &syn().build(Sum::Complete)[..]].concat())?;
     seed("frame", "arp", &arp())?;
     sealed()?;
+    seals()?;
     cluster()
 }
 
@@ -83,6 +84,20 @@ fn late(suite: Suite) -> Vec<u8> {
     let header = Header { lane: 0, index: 3, counter: suite.reject_after() };
     let tag = key.seal(header.counter, &header.bytes(), &mut []);
     [&header.bytes()[..], &tag].concat()
+}
+
+/// What the targets of sealed sessions read.
+fn seals() -> io::Result<()> {
+    for (name, far) in [("initiation", 0), ("response", 1), ("session", 3)] {
+        seed("handshake", name, &[far, 0, 40, 0, 1])?;
+        seed("handshake", &format!("{name}-cut"), &[far, 1, 0, 60, 0])?;
+    }
+    let data = [&[4, 0, 0, 0, 0, 4, 0][..], &[9; 40]].concat();
+    seed("handshake", "data", &data)?;
+    let (up, talk, rekey) = ([7, 100, 10, 50], [0, 0, 1, 0, 2, 0, 2, 0], [8, 125, 2, 0, 3, 1]);
+    seed("seal_pair", "rekey", &[&up[..], &talk, &rekey, &talk, &[10, 9]].concat())?;
+    seed("seal_pair", "restart", &[&up[..], &talk, &[9, 0, 7, 200, 4, 0, 8, 3], &talk].concat())?;
+    seed("seal_pair", "replay", &[&up[..], &talk, &[5, 0, 5, 1, 6, 2, 8, 190, 5, 3]].concat())
 }
 
 /// What the targets of control traffic read, under the keys that they have.

@@ -33,7 +33,8 @@ use crate::wire::vxlan::Vni;
 /// time, until that is sixteen times as long.
 const RETRY: Now = Duration::from_secs(1);
 /// Who has begun a session and heard nothing under it repeats its sign of life after this
-/// time, and then each time that the session is twice as old.
+/// time, and then each time that the session is twice as old; after [`PAUSE`] it begins
+/// anew, since the peer may have forgotten everything right after its response.
 const REPEAT: Now = Duration::from_secs(1);
 /// How long a session of the peer's making may take to be used, until one begins oneself.
 const CONFIRM: Now = Duration::from_secs(3);
@@ -228,9 +229,14 @@ impl Link {
         }
         let due = |timer: Option<Now>| timer.is_some_and(|at| at <= now);
         if due(self.repeat_at) {
-            let age = self.current.as_ref().map(|session| now.saturating_sub(session.terms.made));
-            self.repeat_at = age.map(|age| now + age.max(REPEAT));
-            return self.sign_of_life(now);
+            let age = self.current.as_ref().map_or(PAUSE, |session| session.age(now));
+            if age >= PAUSE {
+                self.repeat_at = None;
+                self.hurry(now);
+            } else {
+                self.repeat_at = Some(now + age.max(REPEAT));
+                return self.sign_of_life(now);
+            }
         }
         if due(self.keepalive_at) || due(self.alive_at) {
             return self.sign_of_life(now);
@@ -353,12 +359,15 @@ impl Link {
         if vni.is_some() {
             self.keepalive_at.get_or_insert(now + KEEPALIVE);
         }
-        self.prefer(now, header.index);
+        let taken = self.prefer(now, header.index);
         let current = self.current.as_ref().filter(|session| session.terms.index == header.index);
-        if current.is_none() {
-            return Ok((vni, None));
-        }
+        let Some(current) = current else { return Ok((vni, None)) };
+        let young = !current.terms.ours && current.age(now) < KEEPALIVE;
         self.repeat_at = None;
+        if young && (vni.is_none() || taken) {
+            // Whoever has begun repeats its sign of life until it is answered.
+            self.keepalive_at = Some(now);
+        }
         Ok((vni, self.elsewhere(now, source.ip())))
     }
 
@@ -375,9 +384,9 @@ impl Link {
 
     /// Takes a session that a datagram came under for the current one, if it is to be
     /// preferred.
-    fn prefer(&mut self, now: Now, index: u32) {
+    fn prefer(&mut self, now: Now, index: u32) -> bool {
         let Some(at) = self.others.iter().position(|other| other.terms.index == index) else {
-            return;
+            return false;
         };
         let other = &self.others[at];
         let preferred = self.current.as_ref().is_none_or(|current| match other.crosses(current) {
@@ -387,9 +396,8 @@ impl Link {
         if preferred {
             let session = self.others.remove(at);
             self.establish(now, session);
-            // The peer is waiting for a sign that it has arrived.
-            self.keepalive_at = Some(now);
         }
+        preferred
     }
 
     /// Takes a session for the current one.

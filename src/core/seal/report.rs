@@ -29,7 +29,7 @@ impl Link {
         Some(Established {
             suite: session.suite,
             age: now.saturating_sub(row.since),
-            handshake: now.saturating_sub(session.terms.made),
+            handshake: session.age(now),
             handshakes: row.handshakes,
         })
     }

@@ -64,6 +64,11 @@ impl Session {
         a.ours != b.ours && a.began <= b.made && b.began <= a.made
     }
 
+    /// For how long the keys have been there.
+    pub(super) fn age(&self, now: Now) -> Now {
+        now.saturating_sub(self.terms.made)
+    }
+
     /// When it is over.
     pub(super) fn end(&self) -> Now {
         self.terms.made + REJECT_AFTER

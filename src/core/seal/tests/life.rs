@@ -163,11 +163,29 @@ fn a_peer_that_restarts_is_back_at_once() {
 }
 
 #[test]
+fn a_peer_that_restarts_right_after_its_response_is_not_lost() {
+    for backend in BACKENDS {
+        for (restarted, other) in [(1, 2), (2, 1)] {
+            let mut world = World::pair(backend);
+            world.weather.delay = (200, 200);
+            // The response is on its way, and with it an initiation of who restarts.
+            world.run(millis(210));
+            world.add(restarted, offer(backend), 2);
+            world.configure(restarted, config(restarted, &[1, 2]));
+            world.run(seconds(12));
+            assert!(world.is_settled(1, 2), "{restarted} {other}");
+            world.weather = FAIR;
+            assert!(world.talks(1, 2));
+        }
+    }
+}
+
+#[test]
 fn who_only_receives_gives_signs_of_life() {
     for backend in BACKENDS {
         let mut world = World::pair(backend);
         world.run(seconds(1));
-        world.run(seconds(1));
+        world.run(seconds(10));
         let start = world.log.len();
         for _ in 0..90 {
             world.send(1, 2, b"one way").unwrap();
