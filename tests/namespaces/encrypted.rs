@@ -10,7 +10,7 @@ use crate::common::host::Host;
 use crate::common::lab::{Family, Pair, UNDERLAY, wait_network};
 use crate::common::netns::{Netns, cable};
 use crate::common::raw::PacketSocket;
-use crate::common::transfer::{Transfer, transfer};
+use crate::common::transfer::{Transfer, pattern, transfer};
 use crate::common::{LONG, holds_within, root, wait_until};
 
 const VNI: u32 = 5000;
@@ -18,6 +18,8 @@ const GOLD: &str = "--subnet 10.1.0.0/24 --opt encrypted";
 /// Stands in what only the containers may see.
 const MARK: &[u8] = b"only the containers may see this";
 const PORT: u16 = 5555;
+/// Bytes of a handshake's first message.
+const INITIATION: usize = 161;
 
 /// Waits until a host seals for all others of its encrypted network.
 fn wait_sealed(host: &Host) {
@@ -112,9 +114,52 @@ fn bulk_passes_in_super_frames_and_packets_have_dockers_size() {
     let says = lab.from.ping_says(lab.to_ip, "-M do -s 1397");
     assert!(says.contains("too long") || says.contains("Message too long"), "{says}");
     let before = lab.pair.a.counter("udp_gso_sends");
+    // As many of the first frames as the sockets hold.
+    let ears =
+        [PacketSocket::open(&lab.pair.a.ns, UNDERLAY), PacketSocket::open(&lab.from, "eth0")];
     transfer(&lab.from, &lab.to, lab.to_ip, 64 << 20);
     assert!(lab.pair.a.counter("udp_gso_sends") > before, "no UDP_SEGMENT");
     lab.assert_nothing_clear();
+    let shown = ears.map(|ear| shows_payload(&ear.frames()));
+    assert_eq!(shown, [false, true], "on the underlay, in the container");
+}
+
+/// Whether frames hold any of the first bytes that a transfer sends.
+fn shows_payload(frames: &[Vec<u8>]) -> bool {
+    let mut sent = vec![0; 16 << 10];
+    pattern(0, &mut sent);
+    let words: std::collections::BTreeSet<&[u8]> = sent.chunks(16).collect();
+    frames.iter().any(|frame| frame.windows(16).any(|window| words.contains(window)))
+}
+
+/// A hundred thousand datagrams that look like a handshake's first message.
+#[test]
+fn a_flood_of_handshakes_is_not_noticed() {
+    need!(root());
+    let lab = lab(Family::V4, &[], &[]);
+    lab.wait();
+    lab.pair.a.ns.address("10.99.0.66/24", UNDERLAY);
+    let stranger = lab.pair.a.ns.enter(|| UdpSocket::bind("10.99.0.66:0").unwrap());
+    let b = &lab.pair.b;
+    let at = SocketAddr::new(b.vtep, 4789);
+    let session = |host: &Host| host.status().encrypted.sessions[0].clone();
+    let before = (b.drops("handshake-forged"), session(b).handshakes);
+    let transfer = Transfer::start(&lab.from, &lab.to, lab.to_ip, 64 << 20);
+    let mut datagram = vec![0; INITIATION];
+    let mut sent = 0u64;
+    while sent < 100_000 {
+        pattern(sent * 8, &mut datagram);
+        datagram[..5].copy_from_slice(&[1, 0, 0, 0, 1]);
+        // A full socket is not what is tested.
+        if stranger.send_to(&datagram, at).is_ok() {
+            sent += 1;
+        }
+    }
+    transfer.finish();
+    wait_until("the flood is counted", || b.drops("handshake-forged") > before.0 + 1_000);
+    assert_eq!(session(b).handshakes, before.1, "the session did not notice");
+    assert!(session(b).trouble.is_none(), "{:?}", session(b));
+    lab.pass_mark();
 }
 
 #[test]
