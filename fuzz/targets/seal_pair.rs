@@ -12,7 +12,7 @@ use vxmesh_fuzz::hosts::{Hosts, Packet};
 
 fuzz_target!(|input: &[u8]| {
     let mut hosts = Hosts::new();
-    for step in input.chunks_exact(2).take(200) {
+    for step in input.chunks_exact(2).take(60) {
         play(&mut hosts, step[0], step[1]);
     }
     // Until the last that is tried is tried again, and heard.

@@ -16,8 +16,7 @@
 //! | report, trouble | how things are, in words |
 //! | seeds | random bytes |
 //!
-//! Handshakes and sealed frames ride on the VXLAN port
-//! ([`sealed`](crate::wire::sealed)).
+//! Handshakes and sealed frames ride on the VXLAN port ([`sealed`](crate::wire::sealed)).
 
 pub mod cipher;
 mod gate;

@@ -26,6 +26,9 @@
 //! *Translated* is 1 if the initiation did not come from its sender's VTEP.
 //! Generation and count rise with each initiation of a host, so that none is taken
 //! twice. For the MACs and the cookie see [`gate`](super::gate).
+//!
+//! Keys are wiped when they are dropped, but for what snow copies: its chaining key and
+//! the pre-shared key, in memory that is freed when the handshake ends.
 
 use snow::{Builder, HandshakeState};
 use x25519_dalek::{PublicKey, StaticSecret};
