@@ -92,7 +92,7 @@ impl Replica {
         }
         let deleted = body.is_none();
         let entry = self.signed(key, body);
-        self.rumours.add(key);
+        self.rumours.add(&entry);
         self.insert(entry);
         if deleted {
             self.raise_floor();
@@ -101,7 +101,9 @@ impl Replica {
 
     /// Spreads an entry once more.
     pub fn retell(&mut self, key: Key) {
-        self.rumours.add(key);
+        if let Some(entry) = self.entries.get(&key) {
+            self.rumours.add(entry);
+        }
     }
 
     fn signed(&mut self, key: Key, body: Option<Body>) -> Entry {
@@ -126,7 +128,7 @@ impl Replica {
                         new += 1;
                         self.clock = self.clock.max(entry.version.0);
                         if few {
-                            self.rumours.add(entry.key);
+                            self.rumours.add(&entry);
                         }
                         self.insert(entry);
                     }
@@ -296,7 +298,7 @@ impl Replica {
                 live.into_iter().map(|e| (e.key, e.body.clone())).collect();
             for (key, body) in live {
                 let entry = self.signed(key, body);
-                self.rumours.add(key);
+                self.rumours.add(&entry);
                 self.insert(entry);
             }
         }
