@@ -45,7 +45,7 @@ pub enum Request {
     },
     /// Give me a part of what you own.
     Share(Space, Want),
-    /// I leave: remove me. The entries are my latest.
+    /// I leave: remove me. The entries are my latest, and whom I have admitted.
     Leave(Vec<Entry>),
     /// I am about to remove these nodes: take what they gave you, then nothing of
     /// theirs any more, and tell me what you and they hold, and who belongs. The

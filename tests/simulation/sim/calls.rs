@@ -280,8 +280,7 @@ impl World {
         let idle = machine.endpoints().all(|(node, ..)| node != me);
         let contact = self.dice.pick(&machine.up()).and_then(|id| machine.contact(&id));
         let (true, Some((exchange, at))) = (idle, contact) else { return };
-        let own = machine.replica().entries().filter(|e| e.key.owner() == Some(me));
-        let request = Request::Leave(own.cloned().collect());
+        let Ok(request) = machine.farewell() else { return };
         self.call(host, Caller::Leave, exchange, at, request);
     }
 

@@ -82,6 +82,21 @@ impl Machine {
         Ok(())
     }
 
+    /// With which this host asks another to be removed: all that it has said of
+    /// itself, and whom it has admitted. Fails where that could be more than what
+    /// it would still know after a restart.
+    pub fn farewell(&self) -> Result<Request, String> {
+        if self.mute {
+            return Err(MUTE.to_owned());
+        }
+        let me = self.me();
+        let told = |e: &&Entry| match e.key {
+            Key::Member(_) => e.author == me,
+            key => key.owner() == Some(me),
+        };
+        Ok(Request::Leave(self.replica.entries().filter(told).cloned().collect()))
+    }
+
     fn others(&self, dead: &[NodeId]) -> Vec<NodeId> {
         let me = self.me();
         let stays = |id: &NodeId| *id != me && !dead.contains(id);

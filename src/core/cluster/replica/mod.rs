@@ -96,7 +96,7 @@ impl Replica {
         }
         let deleted = body.is_none();
         let entry = self.signed(key, body);
-        self.rumours.add(key);
+        self.rumours.add(&entry);
         self.insert(entry);
         if deleted {
             self.raise_floor();
@@ -105,7 +105,9 @@ impl Replica {
 
     /// Spreads an entry once more.
     pub fn retell(&mut self, key: Key) {
-        self.rumours.add(key);
+        if let Some(entry) = self.entries.get(&key) {
+            self.rumours.add(entry);
+        }
     }
 
     fn signed(&mut self, key: Key, body: Option<Body>) -> Entry {
@@ -130,7 +132,7 @@ impl Replica {
                         new += 1;
                         self.clock = self.clock.max(entry.version.0);
                         if few {
-                            self.rumours.add(entry.key);
+                            self.rumours.add(&entry);
                         }
                         self.insert(entry);
                     }
@@ -306,7 +308,7 @@ impl Replica {
                 live.into_iter().map(|e| (e.key, e.body.clone())).collect();
             for (key, body) in live {
                 let entry = self.signed(key, body);
-                self.rumours.add(key);
+                self.rumours.add(&entry);
                 self.insert(entry);
             }
         }

@@ -399,6 +399,7 @@ fn a_mute_host_tells_nothing_new() {
     let join = Request::Join { exchange: [0; 32], entries: vec![own] };
     assert!(matches!(mesh.hosts[0].admit(now, id(7), join), Response::Refused(_)));
     assert!(mesh.hosts[0].remove(now, vec![id(1)]).is_err());
+    assert!(mesh.hosts[0].farewell().is_err());
     mesh.hosts[0].set_mute(false);
     mesh.run(6000);
     assert_eq!(mesh.hosts[1].networks().count(), 1);

@@ -146,8 +146,8 @@ fn two_hosts_become_one_when_one_leaves() {
     let mut mesh = Mesh::new(2);
     let now = mesh.now;
     mesh.hosts[1].publish_network(now, &network(1));
-    let mine: Vec<Entry> = mesh.hosts[1].replica().entries().cloned().collect();
-    assert_eq!(mesh.hosts[0].request(now, id(1), Request::Leave(mine)), Response::Done);
+    let farewell = mesh.hosts[1].farewell().unwrap();
+    assert_eq!(mesh.hosts[0].request(now, id(1), farewell), Response::Done);
     mesh.drain();
     assert_eq!(mesh.removals, [Ok(())]);
     assert_eq!(mesh.owned(0, 0, POOL).unwrap().ranges.count(), 256);
