@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// The clusters that are measured, by their number of nodes
-    #[arg(long, value_delimiter = ',', default_value = "3,5,10,32,100,500")]
+    #[arg(long, value_delimiter = ',', default_value = "3,5,10,32,100")]
     sizes: Vec<usize>,
 }
 
