@@ -1,5 +1,6 @@
 //! The hot functions by the clock: `cargo bench --bench hot`. See README.md.
 
+mod sealed;
 mod subjects;
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
-    for subject in SUBJECTS {
+    for subject in SUBJECTS.iter().chain(sealed::SUBJECTS) {
         let mut group = criterion.benchmark_group(subject.name);
         group.throughput(match subject.bytes {
             0 => Throughput::Elements(subject.frames),

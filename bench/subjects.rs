@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use vxmesh::core::plan::{Network, Plan, Port, PortId, Remote, Spec, Subnet, Target};
-use vxmesh::core::switch::{Switch, Verdict};
+use vxmesh::core::switch::{Dress, Switch, Verdict};
 use vxmesh::wire::checksum;
 use vxmesh::wire::coalesce::{Append, Joined};
 use vxmesh::wire::frame::View;
@@ -243,6 +243,7 @@ fn network(remotes: u32) -> Network {
         mtu: 1450,
         subnets: vec![subnet],
         multicast: false,
+        encrypted: None,
         ports: vec![Port { id: PortId(0), mac: mac(1), addresses: vec![address(1)] }],
         remotes: (2..2 + remotes).map(remote).collect(),
         foreign: Vec::new(),
@@ -291,7 +292,7 @@ fn from_vtep() -> Work {
     let (vni, vtep) = (Vni::new(7).expect("a VNI"), home(2));
     Box::new(move || {
         let frame = black_box(&mut frame[..]);
-        let admission = Switch::admit(&plan, vtep, vni).expect("a member");
+        let admission = Switch::admit(&plan, vtep, vni, Dress::Clear).expect("a member");
         let verdict = switch.from_vtep(&plan, Duration::ZERO, admission, frame, &view);
         assert_eq!(verdict, Verdict::To(Target::Port(PortId(0))));
     })

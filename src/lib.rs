@@ -52,7 +52,8 @@
 //! * No panic, whatever a container or the underlay sends; every parser in
 //!   [`wire`] has a fuzz target.
 //! * Every frame that is dropped raises one counter of [`core::drops::Reason`].
-//! * `unsafe` stands only in the few files that talk to the kernel.
+//! * `unsafe` stands only in the few files that talk to the kernel, and in the one
+//!   that wipes keys.
 
 pub mod api;
 pub mod cli;

@@ -11,10 +11,14 @@ use vxmesh::core::cluster::rpc::Request;
 use vxmesh::core::cluster::secret::identity::Identity;
 use vxmesh::core::cluster::secret::noise::{self, Handshake};
 use vxmesh::core::cluster::secret::token::{Tag, Token};
+use vxmesh::core::seal::cipher::{Backend, Suite};
+use vxmesh::core::seal::lane::{LANES, Sender};
 use vxmesh::wire::frame::View;
+use vxmesh::wire::sealed::{HEADROOM, Header, TAG};
 use vxmesh::wire::vnet::{Kind, Offload};
 use vxmesh::wire::vxlan::{Vni, header};
 use vxmesh_fuzz::testing::{Packet, Sum, flag};
+use zeroize::Zeroizing;
 
 fn main() -> io::Result<()> {
     for (name, packet) in packets() {
@@ -37,6 +41,8 @@ fn main() -> io::Result<()> {
     seed("mss", "syn", &[&[4, 0, 2], &syn().build(Sum::Complete)[..]].concat())?;
     seed("frame", "arp", &arp())?;
     names()?;
+    sealed()?;
+    seals()?;
     cluster()
 }
 
@@ -53,6 +59,61 @@ fn names() -> io::Result<()> {
         seed("names", name, &[&[0], &header[..], &name_and_type, &opt].concat())?;
     }
     Ok(())
+}
+
+/// Frames, and datagrams that a peer of the target's sealed, for each of its ciphers.
+fn sealed() -> io::Result<()> {
+    let suites = [
+        ("chacha-to-ring", 0, Suite::ChaCha20Poly1305),
+        ("chacha-from-ring", 1, Suite::ChaCha20Poly1305),
+        ("aes", 2, Suite::Aes256Gcm),
+    ];
+    for (name, which, suite) in suites {
+        let write = |kind: &str, bytes: &[u8]| {
+            seed("sealed", &format!("{name}-{kind}"), &[&[which, 1, 9][..], bytes].concat())
+        };
+        let secret = Zeroizing::new([7; 32]);
+        let mut peer = Sender::new(Backend::Ring, suite, &secret, 0, 3).expect("it has both");
+        let life = peer.sign_of_life().expect("the first");
+        let mut datagram = [&[0; HEADROOM][..], &arp(), &[0; TAG]].concat();
+        peer.seal(Vni::new(4_096).expect("fits"), &mut datagram).expect("the second");
+        write("frame", &arp())?;
+        write("empty", &[])?;
+        write("life", &life)?;
+        write("sealed", &datagram)?;
+        datagram[1] = LANES;
+        write("lane", &datagram)?;
+        write("late", &late(suite))?;
+    }
+    Ok(())
+}
+
+/// A sign of life with the first counter that is too high.
+fn late(suite: Suite) -> Vec<u8> {
+    // Lane 0 of the secret above.
+    const KEY: [u8; 32] = [
+        0x6e, 0xec, 0x7f, 0x3c, 0xf0, 0x8d, 0xd7, 0x90, 0x12, 0x27, 0x77, 0x4f, 0x70, 0x1b, 0x02,
+        0x47, 0x3e, 0x34, 0x92, 0xc6, 0x7d, 0xda, 0x84, 0xd8, 0x6c, 0xd6, 0x5b, 0x80, 0xf2, 0x18,
+        0xbe, 0xb0,
+    ];
+    let key = Backend::Ring.maker(suite).expect("it has both")(&Zeroizing::new(KEY));
+    let header = Header { lane: 0, index: 3, counter: suite.reject_after() };
+    let tag = key.seal(header.counter, &header.bytes(), &mut []);
+    [&header.bytes()[..], &tag].concat()
+}
+
+/// What the targets of sealed sessions read.
+fn seals() -> io::Result<()> {
+    for (name, far) in [("initiation", 0), ("response", 1), ("session", 3)] {
+        seed("handshake", name, &[far, 0, 40, 0, 1])?;
+        seed("handshake", &format!("{name}-cut"), &[far, 1, 0, 60, 0])?;
+    }
+    let data = [&[4, 0, 0, 0, 0, 4, 0][..], &[9; 40]].concat();
+    seed("handshake", "data", &data)?;
+    let (up, talk, rekey) = ([7, 100, 10, 50], [0, 0, 1, 0, 2, 0, 2, 0], [8, 125, 2, 0, 3, 1]);
+    seed("seal_pair", "rekey", &[&up[..], &talk, &rekey, &talk, &[10, 9]].concat())?;
+    seed("seal_pair", "restart", &[&up[..], &talk, &[9, 0, 7, 200, 4, 0, 8, 3], &talk].concat())?;
+    seed("seal_pair", "replay", &[&up[..], &talk, &[5, 0, 5, 1, 6, 2, 8, 190, 5, 3]].concat())
 }
 
 /// What the targets of control traffic read, under the keys that they have.
@@ -80,7 +141,7 @@ fn cluster() -> io::Result<()> {
     let range = Range { first: 4096, last: 4096 };
     for (name, request) in [
         ("ping", Request::Ping),
-        ("digests", Request::Digests(vec![(Realm::Cluster, 7)])),
+        ("digests", Request::Digests { realms: vec![(Realm::Cluster, 7)], behind: None }),
         ("share", Request::Share(Space::Vni, Want::Exactly(range))),
         ("estate", Request::Estate(vec![NodeId([9; 32])], Vec::new())),
     ] {
@@ -98,7 +159,7 @@ fn cluster() -> io::Result<()> {
 fn entries(me: &Identity) -> Vec<(&'static str, Entry)> {
     let id = me.id();
     let admitted = Member::Admitted { exchange: me.exchange_public() };
-    let removed = Member::Removed { heir: id };
+    let removed = Member::Removed { heir: id, exchange: [1; 32], kept: [id.brief()].into() };
     let ring = Body::Secret(Secret([42; 32]));
     let sign = |key, body| me.sign_entry(key, Version(3), body);
     vec![

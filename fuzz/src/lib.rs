@@ -6,6 +6,7 @@ use vxmesh::wire::vnet::Kind;
 // Where the shared test code looks for what it uses.
 use vxmesh::wire::{coalesce, frame, gso, vnet};
 
+pub mod hosts;
 #[path = "../../src/wire/testing.rs"]
 pub mod testing;
 

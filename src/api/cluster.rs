@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::Session;
+
 /// How to set a cluster up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -94,10 +96,13 @@ pub struct Node {
     /// The largest IP packet that was seen to reach it over the underlay, in
     /// bytes; `None` while that is not known.
     pub path_mtu: Option<u16>,
+    /// How frames of encrypted networks go there; `None` for this host, and where there
+    /// is nothing to say.
+    pub seal: Option<Session>,
 }
 
 /// How a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// It answers.
@@ -109,6 +114,18 @@ pub enum NodeState {
         /// For how long, in seconds.
         seconds: u64,
     },
+    /// It is this host, and it was removed from the cluster while it was away.
+    Removed {
+        /// The name of the node that removed it.
+        by: String,
+    },
+}
+
+/// What to say on a host that was removed, by the node of this name.
+pub fn removal_notice(by: &str) -> String {
+    format!(
+        "this host was removed from the cluster by {by}: run `vxmesh cluster leave` to start afresh"
+    )
 }
 
 /// The cluster as one host sees it.

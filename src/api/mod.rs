@@ -14,6 +14,7 @@
 //! | GET /v1/networks/{network} | – | [`Network`] |
 //! | DELETE /v1/networks/{network} | – | 204 |
 //! | POST /v1/networks/prune | – | [`Pruned`] |
+//! | POST /v1/networks/{network}/verify | [`Verify`] | [`Verification`] |
 //! | GET /v1/networks/{network}/vteps | – | list of addresses |
 //! | PUT, DELETE /v1/networks/{network}/vteps/{ip} | – | 204 |
 //! | GET /v1/endpoints?network={network} | – | list of [`Endpoint`] |
@@ -36,14 +37,19 @@
 //! its body. Fields that are not known are refused.
 
 mod cluster;
+mod encrypted;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub use cluster::{
     Capacity, Cluster, ClusterInit, ClusterJoin, ClusterLeave, ClusterState, Node, NodeState,
-    Refused, Share, Token,
+    Refused, Share, Token, removal_notice,
 };
+pub use encrypted::{Cipher, Encrypted, EncryptedNetwork, Session, Unreachable};
+
+pub use verify::{Check, PeerVerification, Verification, Verify};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -79,8 +85,8 @@ pub struct NetworkCreate {
     pub mtu: Option<u16>,
     /// Containers get no default route.
     pub internal: bool,
-    /// `multicast=true|false` and Docker's `com.docker.network.driver.mtu`;
-    /// `encrypted` is refused unless false. An empty value means `true`.
+    /// `encrypted=true|false`, `multicast=true|false` and Docker's
+    /// `com.docker.network.driver.mtu`. An empty value means `true`.
     pub options: BTreeMap<String, String>,
     /// Free text for the user.
     pub labels: BTreeMap<String, String>,
@@ -298,6 +304,8 @@ pub struct Status {
     pub offload: Vec<OffloadState>,
     /// The cluster as this host sees it.
     pub cluster: ClusterState,
+    /// Encrypted networks, and the sessions with other hosts.
+    pub encrypted: Encrypted,
     /// How many networks there are.
     pub networks: usize,
     /// How many endpoints this host holds.

@@ -94,7 +94,7 @@ const HEADER: [&str; 8] = ["ROW", "LANE", "MEDIAN", "MIN-MAX", "RATIO", "FLOOR",
 fn page(report: &Report) -> String {
     let machine = &report.machine;
     let mut page = format!(
-        "vxmesh {} on {} ({} cores), Linux {}, {}\n{} rounds of {} s; RATIO: the median of the rounds' ratios to the kernel\n\n",
+        "vxmesh {} on {} ({} cores), Linux {}, {}\n{} rounds of {} s; RATIO: the median of the rounds' ratios to the kernel, or to the same in clear\n\n",
         report.version,
         machine.cpu,
         machine.cores,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::parse;
-use crate::control::config::{Mode, Settings};
+use crate::control::config::{Cipher, Mode, Settings};
 use crate::control::daemon;
 
 /// Run the daemon of this host
@@ -48,6 +48,9 @@ pub(super) struct Daemon {
     /// A resolver for names that are not the cluster's; repeat for more [default: the host's]
     #[arg(long, value_name = "IP", value_parser = parse::address)]
     dns: Vec<IpAddr>,
+    /// What encrypted networks are sealed with; auto is whichever is faster [default: auto]
+    #[arg(long, value_enum, value_name = "CIPHER")]
+    cipher: Option<Cipher>,
 }
 
 impl Daemon {
@@ -63,6 +66,7 @@ impl Daemon {
             offload: self.offload,
             udp_gso: self.udp_gso,
             dns: Some(self.dns).filter(|dns| !dns.is_empty()),
+            cipher: self.cipher,
         };
         let file = self.config.as_deref().map(Settings::load).transpose()?.unwrap_or_default();
         Ok(daemon::run(flags.over(file).resolve()?)?)

@@ -6,7 +6,7 @@ use crate::lab;
 
 /// Show what vxmesh does, on this machine, in half a minute
 ///
-/// Makes two hosts with a real daemon each and six containers, all of them
+/// Makes three hosts with a real daemon each and eight containers, all of them
 /// network namespaces without a name: nothing outside of them is touched, and
 /// nothing is left behind, also after Ctrl-C. Needs root, or user namespaces
 /// and a /dev/net/tun that this user may open.

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `output` | tables and JSON on stdout, failures on stderr |
 //! | `parse` | values of options into the types that the API uses |
+//! | `seal` | encrypted networks, in the tables of other verbs |
 //! | the others | the verb of that name |
 //!
 //! Exit status: 0 if all went well, 1 if something failed (a sentence on stderr
@@ -24,7 +25,9 @@ mod network;
 mod node;
 mod output;
 mod parse;
+mod seal;
 mod status;
+mod verify;
 mod vtep;
 
 use std::path::PathBuf;

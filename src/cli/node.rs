@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::output::{self, Format, FormatArg, JsonFormatArg};
+use super::seal;
 use crate::api::{self, NodeState};
 use crate::client::{Client, encode, path};
 
@@ -27,7 +28,9 @@ pub(super) enum Node {
 
 /// List the nodes of the cluster
 ///
-/// This host has a * after its name.
+/// This host has a * after its name. SEAL is the cipher of the session with a node
+/// that shares an encrypted network with this host: `none` if there is none although
+/// there should be (`vxmesh status` says why), `-` if none is needed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -97,24 +100,34 @@ impl Ls {
             return output::names(&ids, self.output.format);
         }
         match self.output.format {
-            Format::Table => output::print(&table(&nodes, id)),
+            Format::Table => output::print(&(table(&nodes, id) + &notice(&nodes))),
             Format::Json => output::json(&nodes),
         }
     }
 }
 
+/// A line more where this host does not belong any more.
+fn notice(nodes: &[api::Node]) -> String {
+    let by = nodes.iter().find_map(|n| match &n.state {
+        NodeState::Removed { by } => Some(by),
+        _ => None,
+    });
+    by.map(|by| format!("\n{}\n", api::removal_notice(by))).unwrap_or_default()
+}
+
 /// Nodes, one a line; `id` says how much of an id is shown.
 pub(super) fn table(nodes: &[api::Node], id: impl Fn(&str) -> String) -> String {
     output::table(
-        &["NAME", "ID", "STATE", "VTEP", "CONTROL", "ENDPOINTS", "VERSION"],
+        &["NAME", "ID", "STATE", "VTEP", "CONTROL", "ENDPOINTS", "SEAL", "VERSION"],
         nodes.iter().map(|n| {
             vec![
                 if n.this { format!("{} *", n.name) } else { n.name.clone() },
                 id(&n.id),
-                state(n.state),
+                state(&n.state),
                 n.vtep.to_string(),
                 n.control.to_string(),
                 n.endpoints.to_string(),
+                seal::cipher(n.seal.as_ref()),
                 n.version.clone(),
             ]
         }),
@@ -122,14 +135,15 @@ pub(super) fn table(nodes: &[api::Node], id: impl Fn(&str) -> String) -> String 
 }
 
 /// How a node is, in a word or two: of a duration the largest unit only.
-fn state(state: NodeState) -> String {
+fn state(state: &NodeState) -> String {
     match state {
         NodeState::Up => "up".into(),
         NodeState::Unknown => "unknown".into(),
         NodeState::Down { seconds } => {
-            let time = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+            let time = humantime::format_duration(Duration::from_secs(*seconds)).to_string();
             format!("down {}", time.split(' ').next().unwrap_or_default())
         }
+        NodeState::Removed { by } => format!("removed by {by}"),
     }
 }
 
@@ -152,14 +166,14 @@ fn summary(n: &api::Node) -> String {
         row("NAME", n.name.clone()),
         row("ID", n.id.clone()),
         row("THIS HOST", if n.this { "yes" } else { "no" }.into()),
-        row("STATE", state(n.state)),
+        row("STATE", state(&n.state)),
         row("VTEP", n.vtep.to_string()),
         row("CONTROL", n.control.to_string()),
         row("VERSION", n.version.clone()),
         row("ENDPOINTS", n.endpoints.to_string()),
         row("PATH MTU", path_mtu),
     ];
-    output::columns("", rows)
+    output::columns("", rows.into_iter().chain(seal::summary(n.seal.as_ref())))
 }
 
 impl Rm {
@@ -186,10 +200,10 @@ mod tests {
 
     #[test]
     fn the_time_that_a_node_is_down_is_short() {
-        let down = |seconds| state(NodeState::Down { seconds });
+        let down = |seconds| state(&NodeState::Down { seconds });
         assert_eq!(down(0), "down 0s");
         assert_eq!(down(185), "down 3m");
         assert_eq!(down(90_000), "down 1day");
-        assert_eq!(state(NodeState::Up), "up");
+        assert_eq!(state(&NodeState::Up), "up");
     }
 }

@@ -6,10 +6,11 @@ use anstyle::Style;
 use clap::Args;
 
 use super::output::{self, Format, FormatArg};
+use super::seal;
 use crate::api;
 use crate::client::{Client, path};
 
-/// Show how the daemon is: its cluster, underlay, fast paths, traffic and drops
+/// Show how the daemon is: its cluster, underlay, encryption, fast paths, traffic and drops
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -41,6 +42,9 @@ fn page(s: &api::Status) -> String {
         ("Capacity", capacity(&s.cluster)),
         ("Refused", refused(&s.cluster)),
         ("Underlay", underlay(s)),
+        ("Ciphers", seal::ciphers(&s.encrypted)),
+        ("Encrypted networks", seal::networks(&s.encrypted)),
+        ("Sessions", seal::sessions(&s.encrypted)),
         ("Fast paths", fast_paths(s)),
         ("Traffic", traffic(s)),
         ("Drops", drops(s)),

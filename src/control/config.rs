@@ -33,6 +33,23 @@ pub enum Mode {
     Off,
 }
 
+/// What encrypted networks may be sealed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+pub enum Cipher {
+    /// Either, and the faster one where both hosts can.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// AES-256-GCM only.
+    #[serde(rename = "aes-256-gcm")]
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    /// ChaCha20-Poly1305 only.
+    #[serde(rename = "chacha20-poly1305")]
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
 /// What the flags say, or the configuration file: a TOML table with these keys
 /// in kebab case. Keys that are not known are refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -56,6 +73,8 @@ pub struct Settings {
     pub udp_gso: Option<Mode>,
     /// The resolvers that are asked for what is not the cluster's, in order.
     pub dns: Option<Vec<IpAddr>>,
+    /// What encrypted networks may be sealed with.
+    pub cipher: Option<Cipher>,
 }
 
 /// What the daemon runs with.
@@ -81,6 +100,8 @@ pub struct Options {
     /// The resolvers that are asked for what is not the cluster's, in order; the
     /// host's if empty.
     pub dns: Vec<IpAddr>,
+    /// What encrypted networks may be sealed with.
+    pub cipher: Cipher,
 }
 
 impl Settings {
@@ -107,6 +128,7 @@ impl Settings {
             offload: self.offload.or(below.offload),
             udp_gso: self.udp_gso.or(below.udp_gso),
             dns: self.dns.or(below.dns),
+            cipher: self.cipher.or(below.cipher),
         }
     }
 
@@ -145,6 +167,7 @@ impl Settings {
             offload: self.offload.unwrap_or_default(),
             udp_gso: self.udp_gso.unwrap_or_default(),
             dns: self.dns.unwrap_or_default(),
+            cipher: self.cipher.unwrap_or_default(),
         })
     }
 }
@@ -170,6 +193,23 @@ mod tests {
         assert_eq!((options.data_port, options.gossip_port), (8472, 7947));
         assert_eq!((options.offload, options.udp_gso), (Mode::Off, Mode::Auto));
         assert_eq!(options.data_dir, Path::new(DEFAULT_DATA_DIR));
+    }
+
+    #[test]
+    fn ciphers_go_by_their_names() {
+        let cipher = |text: &str| load(text).map(|settings| settings.cipher);
+        for (name, expected) in [
+            ("auto", Cipher::Auto),
+            ("aes-256-gcm", Cipher::Aes256Gcm),
+            ("chacha20-poly1305", Cipher::ChaCha20Poly1305),
+        ] {
+            assert_eq!(cipher(&format!("cipher = \"{name}\"")).unwrap(), Some(expected));
+            assert_eq!(<Cipher as clap::ValueEnum>::from_str(name, false), Ok(expected));
+        }
+        assert!(cipher("cipher = \"null\"").is_err());
+        let flags = Settings { cipher: Some(Cipher::Auto), ..Settings::default() };
+        let file = Settings { cipher: Some(Cipher::Aes256Gcm), ..Settings::default() };
+        assert_eq!(flags.over(file).cipher, Some(Cipher::Auto));
     }
 
     #[test]

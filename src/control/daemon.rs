@@ -4,7 +4,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use nix::sys::utsname::uname;
@@ -12,14 +12,16 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::MissedTickBehavior;
+use zeroize::Zeroizing;
 
 use super::cluster::driver::{self, Sockets};
 use super::config::{Mode, Options};
 use super::error::{Error, failed};
 use super::netlink::Netlink;
 use super::netns::Namespace;
+use super::seal::offer::Ability;
 use super::server::Socket;
-use super::state::Control;
+use super::state::{Control, Facts};
 use super::store::{self, Store};
 use super::underlay;
 use crate::core::plan::Plan;
@@ -101,12 +103,15 @@ pub(super) fn start(
     store: Store,
     runtime: Handle,
 ) -> Result<(Control, Receiver<Event>), Error> {
+    let ability = Ability::find(options.cipher)?;
     let own = Namespace::own()?;
     let underlay =
         own.run(|| underlay::discover(&Netlink::open()?, options.advertise.as_deref()))?;
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(failed("the system has no random bytes"))?;
     let seed = u64::from_ne_bytes(seed);
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *secret).map_err(failed("the system has no random bytes"))?;
     let facts = tables::Underlay { vtep: underlay.vtep, mtu: underlay.mtu };
     let tables = Tables::new(seed, facts);
     let plan = Arc::new(ArcSwap::from_pointee(Plan::new(seed, underlay.vtep, [])));
@@ -120,12 +125,23 @@ pub(super) fn start(
             Mode::Off => Some("switched off by --udp-gso off".to_owned()),
         },
         seed,
+        offer: ability.offer(),
+        generation: generation(),
+        secret,
     };
     let (dataplane, events) =
         Dataplane::start(config, plan.clone()).map_err(|e| Error::Failed(e.to_string()))?;
-    let control = Control::new(options, underlay, own, store, (dataplane, plan), tables, runtime)?;
+    let facts = Facts { underlay, own, ability };
+    let control = Control::new(options, facts, store, (dataplane, plan), tables, runtime)?;
     control.restore();
     Ok((control, events))
+}
+
+/// Rises from start to start, as far as the clock does: microseconds since 1970. A
+/// clock that was set back costs other hosts one handshake of their own.
+fn generation() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 async fn watch(control: Arc<Control>, mut events: Receiver<Event>) {
@@ -160,6 +176,7 @@ fn ready(control: &Control) -> Result<(), Error> {
         vtep = %status.underlay.vtep,
         port = status.underlay.port,
         mtu = status.underlay.mtu,
+        ciphers = %control.ability,
         networks = status.networks,
         endpoints = status.endpoints,
         socket = %control.options.socket.display(),

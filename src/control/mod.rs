@@ -7,6 +7,7 @@
 //! | [`server`] | the API on its unix socket |
 //! | [`state`] | the one owner of the tables; networks, VTEPs, status |
 //! | `cluster` | the cluster's machine: its port, its state, its verbs |
+//! | `seal` | encrypted networks: who has which keys, and how the sessions are |
 //! | [`attach`] | endpoints of this host: made, restored, released |
 //! | `names` | DNS in the sandboxes, resolv.conf, upstream resolvers |
 //! | [`watch`] | sandboxes that vanish |
@@ -25,12 +26,14 @@ mod extract;
 mod names;
 pub mod netlink;
 pub mod netns;
+mod seal;
 pub mod server;
 pub mod state;
 pub mod store;
 #[cfg(test)]
 mod tests;
 pub mod underlay;
+mod verify;
 mod view;
 pub mod watch;
 

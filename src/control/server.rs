@@ -105,6 +105,7 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/v1/networks", get(networks).post(create_network))
         .route("/v1/networks/prune", post(prune))
         .route("/v1/networks/{network}", get(network).delete(remove_network))
+        .route("/v1/networks/{network}/verify", post(verify))
         .route("/v1/networks/{network}/vteps", get(vteps))
         .route("/v1/networks/{network}/vteps/{ip}", put(add_vtep).delete(remove_vtep))
         .route("/v1/endpoints", get(endpoints).post(attach))
@@ -152,6 +153,14 @@ async fn remove_network(
     Path(network): Path<String>,
 ) -> Result<StatusCode, Failure> {
     done(move || control.remove_network(&network)).await
+}
+
+async fn verify(
+    State(control): Shared,
+    Path(network): Path<String>,
+    Json(request): Json<api::Verify>,
+) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || control.verify(&network, request.node.as_deref())).await
 }
 
 async fn vteps(State(control): Shared, Path(network): Path<String>) -> Result<Response, Failure> {

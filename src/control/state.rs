@@ -13,19 +13,22 @@ use arc_swap::ArcSwap;
 
 use super::attach::Attachment;
 use super::cluster::driver::Wake;
+use super::cluster::verbs::check_belongs;
 use super::cluster::{self, Cluster};
 use super::config::Options;
 use super::error::{Error, failed};
 use super::names::Names;
 use super::netlink::Netlink;
 use super::netns::{Identity, Namespace};
+use super::seal::Told;
+use super::seal::offer::Ability;
 use super::store::{self, Store};
 use super::underlay::{self, Underlay};
 use super::view;
 use crate::api;
 use crate::core::cluster::entry::NodeId;
 use crate::core::plan::Plan;
-use crate::core::tables::{Holder, Id, NewNetwork, Tables};
+use crate::core::tables::{Holder, Id, Network, NewNetwork, Tables};
 use crate::dataplane::Dataplane;
 
 /// The daemon as the API sees it.
@@ -35,6 +38,8 @@ pub struct Control {
     pub(super) underlay: Underlay,
     /// The namespace that the daemon runs in.
     pub(super) own: Namespace,
+    /// What it can seal with.
+    pub(super) ability: Ability,
     pub(super) started: Instant,
     pub(super) store: Store,
     pub(super) dataplane: Dataplane,
@@ -45,7 +50,19 @@ pub struct Control {
     pub(super) wake: Wake,
     /// What waits for other hosts is waited for here.
     pub(super) runtime: tokio::runtime::Handle,
+    /// Held while `network verify` runs: two would hear each other's frames.
+    pub(super) verifying: Mutex<()>,
     state: Mutex<State>,
+}
+
+/// What was found out about this host.
+pub(super) struct Facts {
+    /// Where it reaches other hosts.
+    pub(super) underlay: Underlay,
+    /// The namespace that the daemon runs in.
+    pub(super) own: Namespace,
+    /// What it can seal with.
+    pub(super) ability: Ability,
 }
 
 /// What changes while the daemon runs.
@@ -60,6 +77,8 @@ pub(super) struct State {
     pub(super) attachments: BTreeMap<Id, Attachment>,
     /// Sandboxes in which names are not served as they should be, and why.
     pub(super) unserved: BTreeMap<Identity, String>,
+    /// What the data plane knows of the other hosts.
+    pub(super) told: Told,
     /// Endpoints that were released because their sandbox was gone.
     pub(super) released: u64,
 }
@@ -69,8 +88,7 @@ impl Control {
     /// the stored records into the tables.
     pub(super) fn new(
         options: Options,
-        underlay: Underlay,
-        own: Namespace,
+        Facts { underlay, own, ability }: Facts,
         store: Store,
         (dataplane, plan): (Dataplane, Arc<ArcSwap<Plan>>),
         mut tables: Tables,
@@ -89,12 +107,14 @@ impl Control {
             remote_nodes: BTreeMap::new(),
             attachments,
             unserved: BTreeMap::new(),
+            told: Told::default(),
             released: 0,
         };
         let control = Control {
             options,
             underlay,
             own,
+            ability,
             started,
             store,
             dataplane,
@@ -102,6 +122,7 @@ impl Control {
             names,
             wake: Wake::default(),
             runtime,
+            verifying: Mutex::default(),
             state: Mutex::new(state),
         };
         control.apply_all(&mut control.lock());
@@ -116,6 +137,7 @@ impl Control {
 
     /// Lets the data plane and DNS see the tables as they are.
     pub(super) fn publish(&self, state: &mut State) {
+        self.tell_peers(state);
         self.plan.store(Arc::new(state.tables.plan()));
         self.names.publish(state);
     }
@@ -131,8 +153,8 @@ impl Control {
 
     /// One network.
     pub fn network(&self, reference: &str) -> Result<api::Network, Error> {
-        let state = self.lock();
-        Ok(view::network(self, &state, state.tables.network(reference)?))
+        let (state, network) = self.find_network(reference)?;
+        Ok(view::network(self, &state, &network))
     }
 
     /// Creates a network.
@@ -164,9 +186,8 @@ impl Control {
 
     /// Removes a network that is not in use.
     pub fn remove_network(&self, reference: &str) -> Result<(), Error> {
-        let mut state = self.lock();
-        let id = state.tables.network(reference)?.id.clone();
-        self.remove_unused(&mut state, &id)
+        let (mut state, network) = self.find_network(reference)?;
+        self.remove_unused(&mut state, &network.id)
     }
 
     /// Removes all networks without endpoints and foreign VTEPs.
@@ -175,7 +196,7 @@ impl Control {
         let unused: Vec<(Id, String)> = state
             .tables
             .networks()
-            .filter(|n| state.tables.check_unused(n).is_ok())
+            .filter(|n| self.check_unused(&state, n).is_ok())
             .filter(|n| state.tables.foreign(&n.id).is_empty())
             .map(|n| (n.id.clone(), n.name.clone()))
             .collect();
@@ -188,9 +209,26 @@ impl Control {
         Ok(api::Pruned { networks })
     }
 
-    fn remove_unused(&self, state: &mut State, id: &Id) -> Result<(), Error> {
-        let network = state.tables.network(id.as_str())?;
+    /// Whether a network has no endpoints, those included that are hidden but may
+    /// come back.
+    fn check_unused(&self, state: &State, network: &Network) -> Result<(), Error> {
         state.tables.check_unused(network)?;
+        let machine = &state.cluster.machine;
+        let Some((node, endpoint)) = machine.hidden_endpoints(self.now(), &network.id).next()
+        else {
+            return Ok(());
+        };
+        let host = machine.name_of(&node);
+        Err(Error::conflict(format!(
+            "network {} is in use by {} on host {host}, which does not answer: detach it when that host is back, wait until it has been away for a day, or remove it with `vxmesh node rm {host}`",
+            network.name, endpoint.name
+        )))
+    }
+
+    fn remove_unused(&self, state: &mut State, id: &Id) -> Result<(), Error> {
+        check_belongs(state)?;
+        let network = state.tables.network(id.as_str())?;
+        self.check_unused(state, network)?;
         let name = network.name.clone();
         state.cluster.machine.withdraw_network(self.now(), id);
         self.store.commit(|c| c.delete(store::VTEPS, id.as_str()))?;
@@ -202,9 +240,8 @@ impl Control {
 
     /// The foreign VTEPs of a network.
     pub fn vteps(&self, network: &str) -> Result<Vec<IpAddr>, Error> {
-        let state = self.lock();
-        let id = &state.tables.network(network)?.id;
-        Ok(state.tables.foreign(id).into_iter().collect())
+        let (state, network) = self.find_network(network)?;
+        Ok(state.tables.foreign(&network.id).into_iter().collect())
     }
 
     /// Adds a foreign VTEP to a network.
@@ -222,8 +259,7 @@ impl Control {
         network: &str,
         change: impl FnOnce(&mut Tables, &Id) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut state = self.lock();
-        let id = state.tables.network(network)?.id.clone();
+        let (mut state, Network { id, .. }) = self.find_network(network)?;
         let before = state.tables.foreign(&id);
         change(&mut state.tables, &id)?;
         let after = state.tables.foreign(&id);
@@ -238,12 +274,17 @@ impl Control {
 
     /// All endpoints, or those of one network, by network and name.
     pub fn endpoints(&self, network: Option<&str>) -> Result<Vec<api::Endpoint>, Error> {
-        let state = self.lock();
-        let only = network.map(|n| state.tables.network(n).map(|n| &n.id)).transpose()?;
+        let (state, only) = match network {
+            Some(network) => {
+                let (state, network) = self.find_network(network)?;
+                (state, Some(network.id))
+            }
+            None => (self.lock(), None),
+        };
         let mut all: Vec<_> = state
             .tables
             .endpoints()
-            .filter(|e| only.is_none_or(|id| e.network == *id))
+            .filter(|e| only.as_ref().is_none_or(|id| e.network == *id))
             .map(|e| view::endpoint(&state, e))
             .collect();
         all.sort_by(|a, b| (&a.network, &a.name).cmp(&(&b.network, &b.name)));

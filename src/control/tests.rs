@@ -137,6 +137,35 @@ async fn a_host_alone_allocates_from_all_there_is() {
 }
 
 #[tokio::test]
+async fn encrypted_networks_are_so_for_good_and_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path());
+    let encrypted = json!({"name": "red", "options": {"encrypted": ""}, "mtu": 1424});
+    let red = daemon.call("POST", "/networks", &encrypted.to_string()).await.1;
+    assert_eq!(red["Options"], json!({"encrypted": ""}), "as given");
+    assert!(red["Id"].as_str().unwrap().ends_with("5ea1"));
+    let plain = json!({"name": "web", "options": {"encrypted": "false"}}).to_string();
+    let web = daemon.call("POST", "/networks", &plain).await.1;
+    assert!(!web["Id"].as_str().unwrap().ends_with("5ea1"));
+    let foreign = "/networks/red/vteps/192.0.2.9";
+    daemon.refused("PUT", foreign, "", 409, "network red is encrypted").await;
+    daemon.end().await;
+
+    let daemon = Daemon::start(dir.path());
+    let status = daemon.call("GET", "/status", "").await.1;
+    let shown = json!([{
+        "name": "red", "id": red["Id"], "sealed": 0, "opened": 0, "clear_refused": 0,
+        "clear_sent": 0, "clear_accepted": 0, "unreachable": [],
+    }]);
+    assert_eq!(status["encrypted"]["networks"], shown);
+    assert_eq!(status["encrypted"]["sessions"], json!([]));
+    let ciphers = status["encrypted"]["ciphers"].as_array().unwrap();
+    assert!(ciphers.iter().any(|c| c["name"] == "ChaCha20-Poly1305"), "{ciphers:?}");
+    assert_eq!(daemon.call("GET", "/nodes/n1", "").await.1["seal"], Value::Null);
+    daemon.end().await;
+}
+
+#[tokio::test]
 async fn bad_requests_get_a_sentence_and_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(dir.path());

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::cluster;
 use super::config::Mode;
+use super::seal;
 use super::state::{Control, State};
 use crate::api;
 use crate::core::drops::Reason;
@@ -138,6 +139,7 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
         },
         offload: offload(control, state),
         cluster: cluster::view::state(control, state),
+        encrypted: seal::view::encrypted(control, state),
         networks: state.tables.networks().count(),
         endpoints,
         remote_endpoints: state.tables.endpoints().count() - endpoints,
@@ -174,22 +176,43 @@ fn offload(control: &Control, state: &State) -> Vec<api::OffloadState> {
     std::iter::once(tap).chain(udp).collect()
 }
 
-/// Networks whose MTU the underlay no longer carries, and endpoints without names.
 fn warnings(state: &State) -> Vec<String> {
-    let largest = state.tables.underlay().largest_mtu();
-    let too_large = state.tables.networks().filter(|n| state.tables.mtu(n) > largest);
-    let without_names = state.tables.endpoints().filter_map(|e| {
-        let why = unserved(state, e)?;
-        Some(format!("endpoint {}: {why}", e.name))
+    let displaced = state.tables.displaced().into_iter().map(|(one, other)| {
+        format!(
+            "networks {} and {} have the same VNI, {}, so that nothing of {} is carried: remove one of them",
+            one.name, other.name, one.vni, one.name
+        )
     });
+    let removed = cluster::view::removed_by(state).map(|by| api::removal_notice(&by));
+    removed
+        .into_iter()
+        .chain(too_large(state))
+        .chain(seal::view::warnings(&state.tables))
+        .chain(displaced)
+        .chain(without_names(state))
+        .collect()
+}
+
+/// Networks whose MTU the underlay no longer carries.
+fn too_large(state: &State) -> Vec<String> {
+    let largest = |n: &Network| state.tables.underlay().largest_mtu(n.encrypted());
+    let too_large = state.tables.networks().filter(|n| state.tables.mtu(n) > largest(n));
     too_large
         .map(|n| {
             format!(
-                "network {} has an MTU of {}, but the underlay takes {largest} only: raise the underlay's, or create the network anew",
+                "network {} has an MTU of {}, but the underlay takes {} only: raise the underlay's, or create the network anew",
                 n.name,
-                state.tables.mtu(n)
+                state.tables.mtu(n),
+                largest(n)
             )
         })
-        .chain(without_names)
         .collect()
+}
+
+/// Endpoints whose sandbox is not answered.
+fn without_names(state: &State) -> impl Iterator<Item = String> {
+    state.tables.endpoints().filter_map(|e| {
+        let why = unserved(state, e)?;
+        Some(format!("endpoint {}: {why}", e.name))
+    })
 }

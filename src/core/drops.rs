@@ -86,7 +86,40 @@ reasons! {
     NotHere = "not-here",
     /// A congestion mark on a packet whose transport cannot read it (RFC 6040).
     Congestion = "congestion",
+    /// Questions of `network verify` over their rate.
+    VerifyRate = "verify-rate",
+    // Out of a sealed datagram, or instead of one.
+    /// A plain frame of an encrypted network.
+    ClearOnEncrypted = "clear-on-encrypted",
+    /// A sealed frame of a network that is not encrypted.
+    SealedOnPlain = "sealed-on-plain",
+    /// A datagram that is neither VXLAN nor sealed nor a handshake, by its type or length.
+    SealedMalformed = "sealed-malformed",
+    /// Sealed with a key that this host does not have (any more).
+    SealedUnknownKey = "sealed-unknown-key",
+    /// Sealed in a lane that does not exist.
+    SealedLane = "sealed-lane",
+    /// Sealed with another key, or changed on the way.
+    SealedForged = "sealed-forged",
+    /// A sealed datagram that came before, or too late to tell.
+    SealedReplay = "sealed-replay",
+    /// Sealed with a key whose time is over.
+    SealedExpired = "sealed-expired",
+    /// A handshake that nobody of this cluster wrote, or not to this host.
+    HandshakeForged = "handshake-forged",
+    /// A handshake of a host that is no member.
+    HandshakeStranger = "handshake-stranger",
+    /// A handshake that came before, or that answers nothing.
+    HandshakeReplay = "handshake-replay",
+    /// A handshake beyond what this host takes at once; its sender is told how to show its address.
+    HandshakeFlood = "handshake-flood",
+    /// A handshake between hosts that have no cipher in common.
+    HandshakeCipher = "handshake-cipher",
     // On the way out.
+    /// A frame of an encrypted network for a host with which there is no session.
+    NoSession = "no-session",
+    /// A frame of an encrypted network that was about to leave in clear.
+    ClearLeaving = "clear-leaving",
     /// The underlay socket's buffer was full.
     UnderlayFull = "underlay-full",
     /// The underlay refused the destination (no route, or the link is down).

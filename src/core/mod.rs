@@ -10,21 +10,27 @@
 //! | [`plan`] | the immutable snapshot that the control side hands to the data plane |
 //! | [`switch`] | where a frame goes: guard, ARP/ND, FDB, routing between subnets |
 //! | [`cluster`] | who belongs and is alive, what hosts tell each other, who allocates what |
+//! | [`seal`] | sessions with other hosts: handshakes, keys, sealed frames, replay |
 //! | [`pmtu`] | how large a packet reaches each peer |
+//! | [`ledger`] | what crossed this host's border on an encrypted network |
 //! | [`drops`] | every reason for which a frame is dropped |
 //! | [`tables`] | networks and endpoints: what may be created, and the plan that follows |
 //! | [`names`] | what DNS answers in a container, and which resolver is asked for the rest |
 //! | [`ipam`] | which address is free |
+//! | [`window`] | which counters have been seen: against replay |
 
 pub mod cluster;
 pub mod drops;
 pub mod ipam;
+pub mod ledger;
 pub mod map;
 pub mod names;
 pub mod plan;
 pub mod pmtu;
+pub mod seal;
 pub mod switch;
 pub mod tables;
+pub mod window;
 
 /// Monotonic time since an arbitrary start, the same for all calls to one
 /// state machine.

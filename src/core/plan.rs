@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::ledger::Ledger;
 use super::map::{self, Map};
 use crate::wire::mac::Mac;
 use crate::wire::vxlan::Vni;
@@ -32,6 +33,7 @@ pub enum Target {
 pub struct Plan {
     /// This host's own VTEP; frames never come from there.
     pub vtep: IpAddr,
+    encrypted: bool,
     networks: Map<Vni, Arc<Network>>,
     ports: Vec<Option<(Arc<Network>, usize)>>,
 }
@@ -39,8 +41,9 @@ pub struct Plan {
 impl Plan {
     /// A plan of the given networks. `seed` keys the look-ups; see [`map`].
     pub fn new(seed: u64, vtep: IpAddr, networks: impl IntoIterator<Item = Arc<Network>>) -> Plan {
-        let mut plan = Plan { vtep, networks: map::map(seed), ports: Vec::new() };
+        let mut plan = Plan { vtep, encrypted: false, networks: map::map(seed), ports: Vec::new() };
         for network in networks {
+            plan.encrypted |= network.encrypted.is_some();
             for (index, port) in network.ports.iter().enumerate() {
                 let slot = port.id.0 as usize;
                 if plan.ports.len() <= slot {
@@ -51,6 +54,14 @@ impl Plan {
             plan.networks.insert(network.vni, network);
         }
         plan
+    }
+
+    /// The ledger of the network with this VNI, if that is an encrypted one.
+    pub fn ledger(&self, vni: Vni) -> Option<&Ledger> {
+        if !self.encrypted {
+            return None; // without a look-up, where there is no such network
+        }
+        self.network(vni)?.encrypted.as_deref()
     }
 
     /// The network with this VNI, if it has an endpoint here.
@@ -106,6 +117,8 @@ pub struct Spec {
     pub subnets: Vec<Subnet>,
     /// Whether broadcast and multicast are replicated (`--opt multicast`).
     pub multicast: bool,
+    /// Of an encrypted network (`--opt encrypted`): where its traffic is counted.
+    pub encrypted: Option<Arc<Ledger>>,
     /// Endpoints of this host.
     pub ports: Vec<Port>,
     /// Endpoints of other hosts.
@@ -139,6 +152,9 @@ pub struct Network {
     pub router_mac: Mac,
     /// Whether broadcast and multicast are replicated.
     pub multicast: bool,
+    /// Of a network whose frames leave and arrive sealed, or not at all: where they
+    /// are counted.
+    pub encrypted: Option<Arc<Ledger>>,
     /// Endpoints of this host.
     pub ports: Vec<Port>,
     /// VTEPs of the hosts that hold endpoints of this network, in order, each once.
@@ -181,6 +197,7 @@ impl Network {
             router_mac: router_mac(&spec.subnets),
             subnets: spec.subnets,
             multicast: spec.multicast,
+            encrypted: spec.encrypted,
             ports: spec.ports,
             members,
             foreign,
@@ -282,6 +299,7 @@ mod tests {
                 subnet("10.0.1.0/24", "10.0.1.1"),
             ],
             multicast: false,
+            encrypted: None,
             ports: vec![port(5, 1, "10.0.0.1"), port(2, 2, "fd00::2")],
             remotes: vec![
                 remote(3, "10.0.0.3", "192.0.2.3"),

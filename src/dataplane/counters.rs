@@ -24,6 +24,16 @@ impl Counter {
     }
 }
 
+/// Dropped frames by reason.
+#[derive(Debug)]
+struct Drops([Counter; Reason::ALL.len()]);
+
+impl Default for Drops {
+    fn default() -> Drops {
+        Drops(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
 /// Declares the counters, their explanations and their names in one place.
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
@@ -31,7 +41,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(super) struct Counters {
             $($(#[doc = $doc])+ pub(super) $name: Counter,)+
-            drops: [Counter; Reason::ALL.len()],
+            drops: Drops,
         }
 
         impl Counters {
@@ -98,14 +108,14 @@ impl Counters {
 
     /// Some frames went no further.
     pub(super) fn dropped_many(&self, reason: Reason, frames: usize) {
-        self.drops[reason as usize].add(frames);
+        self.drops.0[reason as usize].add(frames);
     }
 
     /// The numbers as they are now. `socket_overflow` is the kernel's own count.
     pub(super) fn snapshot(&self, socket_overflow: u64) -> Snapshot {
         let mut traffic = self.traffic();
         traffic.push(("socket_overflow", socket_overflow));
-        Snapshot { traffic, drops: self.drops.each_ref().map(Counter::get) }
+        Snapshot { traffic, drops: self.drops.0.each_ref().map(Counter::get) }
     }
 }
 

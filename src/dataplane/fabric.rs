@@ -16,16 +16,17 @@ use socket2::Socket;
 use super::counters::Counters;
 use super::joiner::Joiner;
 use super::mmsg::{Arrival, Inbox, RECEIVE_BATCH};
-use super::outbox::{Origin, Outbox};
+use super::outbox::{Origin, Outbox, Parcel};
 use super::ports::Ports;
-use super::sender::Sender;
 use crate::core::Now;
 use crate::core::drops::Reason;
-use crate::core::plan::{Plan, PortId, Target};
-use crate::core::switch::{Admission, Switch, Verdict};
+use crate::core::plan::{Network, Plan, PortId, Target};
+use crate::core::seal::{Opened, Seal};
+use crate::core::switch::{Admission, Dress, Switch, Verdict};
 use crate::wire::ecn;
 use crate::wire::frame::{self, View};
 use crate::wire::partial::adopt;
+use crate::wire::sealed;
 use crate::wire::vnet::{Header, Offload};
 use crate::wire::vxlan::{self, Vni};
 
@@ -53,19 +54,35 @@ pub(super) struct Fabric {
     inbox: Inbox,
     joiner: Joiner,
     outbox: Outbox,
+    /// Answers to frames of `network verify`.
+    verified: Vec<Vec<u8>>,
     counters: Arc<CachePadded<Counters>>,
 }
 
 impl Fabric {
-    pub(super) fn new(sender: Sender, counters: Arc<CachePadded<Counters>>, seed: u64) -> Fabric {
+    pub(super) fn new(outbox: Outbox, counters: Arc<CachePadded<Counters>>, seed: u64) -> Fabric {
         Fabric {
             ports: Ports::new(counters.clone()),
             switch: Switch::new(seed),
             inbox: Inbox::new(),
             joiner: Joiner::default(),
-            outbox: Outbox::new(sender, seed),
+            outbox,
+            verified: Vec::new(),
             counters,
         }
+    }
+
+    /// The sessions with other hosts.
+    pub(super) fn seal(&mut self) -> &mut Seal {
+        &mut self.outbox.sealing.seal
+    }
+
+    /// Lets the sessions do what is due, and say what they have to say.
+    pub(super) fn converse(&mut self, now: Now) {
+        if self.seal().due().is_some_and(|due| due <= now) {
+            self.seal().tick(now);
+        }
+        self.outbox.converse(now);
     }
 
     /// One batch from a TAP.
@@ -111,14 +128,17 @@ impl Fabric {
         }
         match self.switch.from_port(plan, now, id, frame, &view, &offload) {
             Verdict::Drop(reason) => self.counters.dropped(reason),
-            Verdict::Consumed => {}
+            // Only what comes from other hosts is one of the latter.
+            Verdict::Consumed | Verdict::Verified => {}
             Verdict::To(Target::Port(to)) => {
                 self.counters.local_frames.add(1);
                 self.counters.local_bytes.add(len);
                 self.ports.deliver(now, to, frame, &view, &mut offload);
             }
             Verdict::To(Target::Vtep(to)) => {
-                self.encapsulate(plan, now, id, len, &view, &offload, &[to]);
+                let Some(origin) = origin(plan, id) else { return };
+                let parcel = Parcel { len, view: &view, offload: &offload, origin };
+                self.outbox.send(plan, now, &parcel, &[to]);
             }
             Verdict::Flood => self.flood(plan, now, id, len, &view, offload),
             Verdict::Reply(reason) => {
@@ -145,25 +165,12 @@ impl Fabric {
                 Target::Vtep(to) => vteps.push(to),
             }
         }
-        if !vteps.is_empty() {
-            self.encapsulate(plan, now, id, len, view, &offload, &vteps);
+        if let Some(origin) = origin(plan, id)
+            && !vteps.is_empty()
+        {
+            let parcel = Parcel { len, view, offload: &offload, origin };
+            self.outbox.send(plan, now, &parcel, &vteps);
         }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "a frame's circumstances, passed on as they are")]
-    fn encapsulate(
-        &mut self,
-        plan: &Plan,
-        now: Now,
-        id: PortId,
-        len: usize,
-        view: &View,
-        offload: &Offload,
-        to: &[IpAddr],
-    ) {
-        let Some((network, _)) = plan.port(id) else { return };
-        let origin = Origin { vni: network.vni, port: Some(id) };
-        self.outbox.send(now, len, view, offload, origin, to);
     }
 
     /// One batch from the underlay.
@@ -212,33 +219,33 @@ impl Fabric {
         hint: Option<u16>,
         admitted: &mut Option<Admission<'a>>,
     ) -> Result<(), Reason> {
-        let source = arrival.source;
-        let (vni, frame) =
-            vxlan::parse(&mut self.inbox.memory[datagram.clone()]).map_err(|e| match e {
-                vxlan::Error::Truncated => Reason::VxlanTruncated,
-                vxlan::Error::NoVni => Reason::VxlanFlags,
-            })?;
-        let admission = match admitted.filter(|before| before.network().vni == vni) {
-            Some(before) => before,
-            None => *admitted.insert(Switch::admit(plan, source, vni)?),
+        let Some(Inner { vtep, vni, dress, range }) = self.undress(now, arrival, datagram)? else {
+            return Ok(());
         };
+        let admission = match admitted.filter(|before| before.covers(vtep, vni, dress)) {
+            Some(before) => before,
+            None => *admitted.insert(admit(plan, vtep, vni, dress)?),
+        };
+        let frame = &mut self.inbox.memory[range.clone()];
         let view = View::parse(frame).map_err(|_| Reason::InnerMalformed)?;
         ecn::decapsulate(arrival.ecn, frame, &view).map_err(|_| Reason::Congestion)?;
         let verdict = self.switch.from_vtep(plan, now, admission, frame, &view);
-        let mtu = admission.network().mtu;
+        let network = admission.network();
         match verdict {
             Verdict::Drop(reason) => return Err(reason),
             Verdict::Consumed => {}
+            Verdict::Verified => self.verified.push(frame.to_vec()),
             Verdict::To(Target::Port(id)) => {
-                let offload = adopt(frame, &view, mtu, hint).ok_or(Reason::TooBig)?;
-                let range = datagram.start + vxlan::LEN..datagram.end;
+                count_delivery(network, dress)?;
+                let offload = adopt(frame, &view, network.mtu, hint).ok_or(Reason::TooBig)?;
                 let memory = &mut self.inbox.memory;
                 self.joiner.push(now, &mut self.ports, memory, id, range, &view, offload);
             }
             // Out of one tunnel into another: the switch's split horizon.
             Verdict::To(Target::Vtep(_)) => return Err(Reason::NotHere),
             Verdict::Flood => {
-                let mut offload = adopt(frame, &view, mtu, hint).ok_or(Reason::TooBig)?;
+                count_delivery(network, dress)?;
+                let mut offload = adopt(frame, &view, network.mtu, hint).ok_or(Reason::TooBig)?;
                 for target in self.switch.targets() {
                     if let Target::Port(id) = *target {
                         self.ports.deliver(now, id, frame, &view, &mut offload);
@@ -246,27 +253,62 @@ impl Fabric {
                 }
             }
             Verdict::Reply(reason) => {
-                self.answer(now, source, vni);
+                self.answer(plan, now, vtep, network);
                 return reason.map_or(Ok(()), Err);
             }
         }
         Ok(())
     }
 
-    /// Sends the switch's reply to a VTEP.
-    fn answer(&mut self, now: Now, to: IpAddr, vni: Vni) {
-        let reply = self.switch.reply();
-        if let Ok(view) = View::parse(reply)
-            && self.outbox.fill(now, reply)
-        {
-            let origin = Origin { vni, port: None };
-            self.outbox.send(now, reply.len(), &view, &Offload::NONE, origin, &[to]);
+    /// Takes off what is around the frame; `None` if there was none inside, but
+    /// something for the sessions.
+    fn undress(
+        &mut self,
+        now: Now,
+        arrival: &Arrival,
+        range: Range<usize>,
+    ) -> Result<Option<Inner>, Reason> {
+        let datagram = &mut self.inbox.memory[range.clone()];
+        if !sealed::is_sealed(datagram) {
+            let (vni, _) = vxlan::parse(datagram).map_err(|e| match e {
+                vxlan::Error::Truncated => Reason::VxlanTruncated,
+                vxlan::Error::NoVni => Reason::VxlanFlags,
+            })?;
+            let range = range.start + vxlan::LEN..range.end;
+            let vtep = arrival.source.ip();
+            return Ok(Some(Inner { vtep, vni, dress: Dress::Clear, range }));
         }
+        let seal = &mut self.outbox.sealing.seal;
+        if datagram[0] != sealed::DATA {
+            return seal.handshake(now, arrival.source, datagram).map(|()| None);
+        }
+        let opened = seal.open(now, arrival.source, datagram)?;
+        let range = range.start + sealed::HEADROOM..range.end.saturating_sub(sealed::TAG);
+        let inner = |o: Opened| Inner { vtep: o.vtep, vni: o.vni, dress: Dress::Sealed, range };
+        Ok(opened.map(inner))
+    }
+
+    /// Sends the switch's reply to a VTEP.
+    fn answer(&mut self, plan: &Plan, now: Now, to: IpAddr, network: &Network) {
+        send_own(&mut self.outbox, plan, now, to, network, self.switch.reply());
+    }
+
+    /// Sends a frame of this host's own to a VTEP.
+    pub(super) fn send(&mut self, plan: &Plan, now: Now, to: IpAddr, vni: Vni, frame: &[u8]) {
+        if let Some(network) = plan.network(vni) {
+            send_own(&mut self.outbox, plan, now, to, network, frame);
+            self.flush(plan, now);
+        }
+    }
+
+    /// Answers to frames of `network verify` since the last call.
+    pub(super) fn take_verified(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.verified)
     }
 
     /// Sends what is queued, and tells containers what was too big.
     fn flush(&mut self, plan: &Plan, now: Now) {
-        self.outbox.flush(now);
+        self.outbox.flush(plan, now);
         for refused in self.outbox.take_too_big() {
             if let Ok(view) = View::parse(&refused.frame)
                 && self.switch.too_big(plan, now, refused.port, &refused.frame, &view, refused.mtu)
@@ -275,6 +317,62 @@ impl Fabric {
             }
         }
     }
+}
+
+/// Sends a complete frame that no container sent.
+fn send_own(
+    outbox: &mut Outbox,
+    plan: &Plan,
+    now: Now,
+    to: IpAddr,
+    network: &Network,
+    frame: &[u8],
+) {
+    if let Ok(view) = View::parse(frame)
+        && outbox.fill(plan, now, frame)
+    {
+        let origin = Origin { vni: network.vni, dress: network.dress(), port: None };
+        let parcel = Parcel { len: frame.len(), view: &view, offload: &Offload::NONE, origin };
+        outbox.send(plan, now, &parcel, &[to]);
+    }
+}
+
+/// What was in a datagram.
+struct Inner {
+    /// Whose it is: a VTEP that the address says, or the seal.
+    vtep: IpAddr,
+    vni: Vni,
+    dress: Dress,
+    /// Where the frame is.
+    range: Range<usize>,
+}
+
+/// The network of a TAP.
+fn origin(plan: &Plan, port: PortId) -> Option<Origin> {
+    let (network, _) = plan.port(port)?;
+    Some(Origin { vni: network.vni, dress: network.dress(), port: Some(port) })
+}
+
+fn admit(plan: &Plan, vtep: IpAddr, vni: Vni, dress: Dress) -> Result<Admission<'_>, Reason> {
+    Switch::admit(plan, vtep, vni, dress).inspect_err(|reason| {
+        if *reason == Reason::ClearOnEncrypted {
+            plan.ledger(vni).inspect(|ledger| ledger.count_clear_refused(1));
+        }
+    })
+}
+
+/// A frame is about to reach a container. Whatever was decided before, one of an
+/// encrypted network must have come sealed.
+fn count_delivery(network: &Network, dress: Dress) -> Result<(), Reason> {
+    let Some(ledger) = &network.encrypted else { return Ok(()) };
+    match dress {
+        Dress::Sealed => ledger.count_opened(1),
+        Dress::Clear => {
+            ledger.count_clear_accepted(1);
+            return Err(Reason::ClearOnEncrypted);
+        }
+    }
+    Ok(())
 }
 
 /// How long each datagram of a received message is, and the payload size of the
@@ -286,7 +384,9 @@ impl Fabric {
 /// of all bytes that there are.
 fn layout(message: &[u8], gro_size: Option<usize>) -> (usize, Option<u16>) {
     match gro_size {
-        Some(size) if is_one_frame(message, size) => (message.len(), u16::try_from(size).ok()),
+        Some(size) if !sealed::is_sealed(message) && is_one_frame(message, size) => {
+            (message.len(), u16::try_from(size).ok())
+        }
         Some(size) => (size, None),
         None => (message.len().max(1), None),
     }

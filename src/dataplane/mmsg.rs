@@ -168,8 +168,8 @@ pub(super) struct Inbox {
 pub(super) struct Arrival {
     /// Where in [`Inbox::memory`] its bytes are.
     pub(super) range: Range<usize>,
-    /// Who sent it.
-    pub(super) source: IpAddr,
+    /// Who sent it, and from which port.
+    pub(super) source: SocketAddr,
     /// The outer header's congestion mark.
     pub(super) ecn: Ecn,
     /// What the kernel says of joined datagrams: each one's size but the last's.
@@ -251,16 +251,18 @@ impl Inbox {
 }
 
 /// The sender's address; a v4 socket has v4 peers, a v6 socket v6 ones.
-fn source(name: &libc::sockaddr_storage) -> IpAddr {
+fn source(name: &libc::sockaddr_storage) -> SocketAddr {
     // SAFETY: the kernel filled in as much as the family says, and the storage
     // is large and aligned enough for either.
     unsafe {
         if name.ss_family == libc::AF_INET6 as libc::sa_family_t {
             let v6 = &*(&raw const *name).cast::<libc::sockaddr_in6>();
-            Ipv6Addr::from(v6.sin6_addr.s6_addr).into()
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            SocketAddr::new(ip.into(), u16::from_be(v6.sin6_port))
         } else {
             let v4 = &*(&raw const *name).cast::<libc::sockaddr_in>();
-            IpAddr::from(v4.sin_addr.s_addr.to_ne_bytes())
+            let ip = IpAddr::from(v4.sin_addr.s_addr.to_ne_bytes());
+            SocketAddr::new(ip, u16::from_be(v4.sin_port))
         }
     }
 }
@@ -268,13 +270,11 @@ fn source(name: &libc::sockaddr_storage) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataplane::Config;
     use crate::dataplane::udp::Underlay;
 
     fn pair(ip: &str) -> (Underlay, SocketAddr) {
         let vtep = ip.parse().unwrap();
-        let underlay =
-            Underlay::bind(&Config { vtep, port: 0, no_udp_gso: None, seed: 5 }).unwrap();
+        let underlay = Underlay::bind(vtep, 0, 5).unwrap();
         let to = underlay.receiver.local_addr().unwrap().as_socket().unwrap();
         (underlay, to)
     }
@@ -294,6 +294,7 @@ mod tests {
             Message { sender: 3, to, ecn: Ecn::Ect0, pieces: &run, slices: 1, first: 0 },
             Message { sender: 3, to, ecn: Ecn::NotEct, pieces: &single, slices: 2, first: 3 },
         ];
+        let from = underlay.senders[3].local_addr().unwrap().as_socket().unwrap();
         assert_eq!(send(&underlay.senders[3], &messages).unwrap(), 2);
         let mut inbox = Inbox::new();
         let (mut bytes, mut marks) = (Vec::new(), Vec::new());
@@ -301,7 +302,7 @@ mod tests {
             wait(&underlay.receiver);
             inbox.receive(&underlay.receiver).unwrap();
             for arrival in inbox.arrivals() {
-                assert_eq!(arrival.source, to.ip());
+                assert_eq!(arrival.source, from);
                 let data = &inbox.memory[arrival.range.clone()];
                 if arrival.gro_size.is_some() {
                     assert_eq!(arrival.gro_size, Some(100));

@@ -12,6 +12,7 @@
 //! | worker | the thread: epoll, turns, commands and events |
 //! | fabric | the way of a batch, from either side to either side |
 //! | outbox | frames on their way out: memory, queue, segmentation |
+//! | sealing | frames of encrypted networks as they leave |
 //! | sender, paths | what the kernel refuses to send, and for how long that is remembered |
 //! | ports, joiner | frames on their way into TAPs: coalescing, completion, fallbacks |
 //! | [`counters`] | what went through, and what was dropped |
@@ -23,6 +24,7 @@ mod mmsg;
 mod outbox;
 mod paths;
 mod ports;
+mod sealing;
 mod sender;
 pub mod tap;
 mod udp;
@@ -40,15 +42,22 @@ use crossbeam::channel;
 use crossbeam::utils::CachePadded;
 use socket2::Socket;
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
+use crate::core::Now;
 use crate::core::plan::{Plan, PortId};
+use crate::core::seal::{self, Seal};
 use counters::{Counters, Snapshot};
 use fabric::Fabric;
-use paths::Report;
+use outbox::Outbox;
+use paths::{Paths, Report};
+use sealing::Sealing;
 use sender::Sender;
 use tap::Tap;
 use udp::Underlay;
 use worker::{Command, Worker};
+
+use crate::wire::vxlan::Vni;
 
 /// How to run the data plane.
 #[derive(Clone, Debug)]
@@ -61,6 +70,13 @@ pub struct Config {
     pub no_udp_gso: Option<String>,
     /// Keys hash look-ups; from the operating system's randomness.
     pub seed: u64,
+    /// The ciphers that encrypted networks may be sealed with.
+    pub offer: seal::Offer,
+    /// Higher at each start of the daemon on this host.
+    pub generation: u64,
+    /// Keys of sessions are made from it; from the operating system's randomness,
+    /// and never used again.
+    pub secret: Zeroizing<[u8; 32]>,
 }
 
 /// What the worker tells the control side.
@@ -82,6 +98,8 @@ pub struct OffloadState {
     pub reason: String,
 }
 
+/// The only worker's lane in sessions.
+const LANE: u8 = 0;
 /// Commands that may wait for the worker before the control side does.
 const COMMANDS: usize = 64;
 /// Events that may wait for the control side before they are lost.
@@ -111,7 +129,8 @@ impl Dataplane {
         config: Config,
         plan: Arc<ArcSwap<Plan>>,
     ) -> io::Result<(Dataplane, mpsc::Receiver<Event>)> {
-        let Underlay { receiver, senders, no_gro } = Underlay::bind(&config)?;
+        let Underlay { receiver, senders, no_gro } =
+            Underlay::bind(config.vtep, config.port, config.seed)?;
         let receiver = Arc::new(receiver);
         let counters = Arc::new(CachePadded::new(Counters::default()));
         let gso_refused = Report::default();
@@ -120,8 +139,11 @@ impl Dataplane {
         let (commands, orders) = channel::bounded(COMMANDS);
         let (events, heard) = mpsc::channel(EVENTS);
 
-        let sender = Sender::new(senders, &config, gso_refused.clone(), counters.clone());
-        let fabric = Fabric::new(sender, counters.clone(), config.seed);
+        let paths = Paths::new(config.no_udp_gso.is_some(), gso_refused.clone());
+        let sender = Sender::new(senders, receiver.clone(), config.port, paths, counters.clone());
+        let seal = Seal::new(Now::ZERO, LANE, config.offer, config.generation, *config.secret);
+        let outbox = Outbox::new(sender, Sealing::new(seal), config.seed);
+        let fabric = Fabric::new(outbox, counters.clone(), config.seed);
         let worker = Worker::new(fabric, receiver.clone(), plan, poll, orders, events)?;
         let thread =
             thread::Builder::new().name("vxmesh-worker".into()).spawn(move || worker.run())?;
@@ -149,6 +171,35 @@ impl Dataplane {
         self.command(Command::Remove(id, done));
         // An error means that the worker has ended, and closed all.
         let _ = closed.recv();
+    }
+
+    /// Says who the other hosts are: with those that are wanted there are sessions
+    /// from now on.
+    pub fn set_peers(&self, config: seal::Config) {
+        self.command(Command::SetPeers(Box::new(config)));
+    }
+
+    /// Sends a complete frame of a network to another host's VTEP, as if a container
+    /// had. What comes back to a [`verify`](crate::wire::verify) frame is
+    /// [heard](Dataplane::hear).
+    pub fn send(&self, to: IpAddr, vni: Vni, frame: Vec<u8>) {
+        self.command(Command::Send(to, vni, frame));
+    }
+
+    /// From now on, frames of `network verify` that come back arrive here, and nowhere
+    /// else. More than fit are lost.
+    pub fn hear(&self) -> channel::Receiver<Vec<u8>> {
+        let (tell, told) = channel::bounded(EVENTS);
+        self.command(Command::Hear(tell));
+        told
+    }
+
+    /// How the sessions with other hosts are; waits for the worker.
+    pub fn sessions(&self) -> Vec<seal::Report> {
+        let (tell, told) = channel::bounded(1);
+        self.command(Command::Sessions(tell));
+        // An error means that the worker has ended: then there are none.
+        told.recv().unwrap_or_default()
     }
 
     /// What went through so far.

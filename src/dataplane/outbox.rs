@@ -1,26 +1,31 @@
 //! Frames on their way out to other VTEPs.
 //!
 //! Frames are read straight into the outbox's memory, behind room for what is
-//! put in front of them, and leave from there. Small frames queue up until the
-//! end of the batch, never longer; a super-frame is cut and sent at once.
+//! put in front of them, and leave from there; those of encrypted networks are
+//! sealed into memory of their own. Small frames queue up until the end of the batch,
+//! never longer; a super-frame is cut and sent at once.
 
 use std::hash::BuildHasher;
 use std::io::IoSlice;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use foldhash::fast::FixedState;
 
 use super::mmsg::Message;
+use super::sealing::Sealing;
 use super::sender::Sender;
 use super::tap::Tap;
-use super::udp::SENDERS;
+use super::udp::{SENDERS, VXLAN_PORT};
 use crate::core::Now;
 use crate::core::drops::Reason;
-use crate::core::plan::PortId;
+use crate::core::plan::{Plan, PortId};
+use crate::core::seal::Route;
+use crate::core::switch::Dress;
 use crate::wire::ecn::Ecn;
 use crate::wire::frame::View;
 use crate::wire::gso::Split;
+use crate::wire::sealed;
 use crate::wire::vnet::{self, Gso, Offload};
 use crate::wire::vxlan::{self, Vni};
 
@@ -36,6 +41,8 @@ const QUEUE: usize = 256;
 pub(super) struct Origin {
     /// Its network.
     pub(super) vni: Vni,
+    /// How that network's frames cross the underlay.
+    pub(super) dress: Dress,
     /// The TAP that it came from; `None` if it came from the underlay.
     pub(super) port: Option<PortId>,
 }
@@ -54,6 +61,8 @@ pub(super) struct TooBig {
 /// Frames being read, and frames waiting to be sent.
 pub(super) struct Outbox {
     sender: Sender,
+    /// What seals the frames of encrypted networks.
+    pub(super) sealing: Sealing,
     hash: FixedState,
     memory: Vec<u8>,
     /// Where the next read goes.
@@ -64,21 +73,36 @@ pub(super) struct Outbox {
     too_big: Vec<TooBig>,
 }
 
-/// A datagram, VXLAN header first, in the outbox's memory.
+/// A frame in the outbox's memory, with a VXLAN header in front of it if it goes in
+/// clear.
 #[derive(Clone, Debug)]
 struct Queued {
     /// Of its flow. The upper bits choose the source port.
     hash: u64,
     to: IpAddr,
     ecn: Ecn,
+    frame: Range<usize>,
+    origin: Origin,
+}
+
+/// A datagram as it leaves.
+#[derive(Clone, Debug)]
+struct Ready {
+    sender: usize,
+    to: SocketAddr,
+    ecn: Ecn,
+    /// Where it is: in the outbox's memory, or among the sealed ones.
     bytes: Range<usize>,
-    port: Option<PortId>,
+    dress: Dress,
+    /// The number of its frame in the queue.
+    queued: usize,
 }
 
 impl Outbox {
-    pub(super) fn new(sender: Sender, seed: u64) -> Outbox {
+    pub(super) fn new(sender: Sender, sealing: Sealing, seed: u64) -> Outbox {
         Outbox {
             sender,
+            sealing,
             hash: FixedState::with_seed(seed),
             memory: vec![0; MEMORY],
             at: 0,
@@ -106,9 +130,9 @@ impl Outbox {
 
     /// Puts a frame that is not from a TAP into the slot, so that
     /// [`Outbox::send`] can take it. `false`: it is longer than any frame.
-    pub(super) fn fill(&mut self, now: Now, frame: &[u8]) -> bool {
+    pub(super) fn fill(&mut self, plan: &Plan, now: Now, frame: &[u8]) -> bool {
         if self.slot().is_none() {
-            self.flush(now);
+            self.flush(plan, now);
         }
         let Some(slot) = self.slot() else { return false };
         let Some(room) = slot[Tap::HEADROOM..].get_mut(..frame.len()) else { return false };
@@ -116,53 +140,50 @@ impl Outbox {
         true
     }
 
-    /// Takes the frame of `len` bytes in the slot and sends it to each VTEP.
-    pub(super) fn send(
-        &mut self,
-        now: Now,
-        len: usize,
-        view: &View,
-        offload: &Offload,
-        origin: Origin,
-        to: &[IpAddr],
-    ) {
+    /// Takes the frame in the slot and sends it to each VTEP.
+    pub(super) fn send(&mut self, plan: &Plan, now: Now, parcel: &Parcel<'_>, to: &[IpAddr]) {
+        let Parcel { len, view, offload, origin } = *parcel;
         if let Some(gso) = offload.gso {
-            return self.send_super(now, len, view, gso, origin, to);
+            return self.send_super(plan, now, parcel, gso, to);
         }
         let start = self.at + Tap::HEADROOM;
-        let frame = &mut self.memory[start..start + len];
+        let frame = start..start + len;
         if let Some(partial) = offload.checksum {
-            vnet::complete(frame, partial, view.end);
+            vnet::complete(&mut self.memory[frame.clone()], partial, view.end);
         }
-        let bytes = start - vxlan::LEN..start + len;
-        self.memory[bytes.start..start].copy_from_slice(&vxlan::header(origin.vni));
-        self.at = bytes.end;
+        if origin.dress == Dress::Clear {
+            self.memory[start - vxlan::LEN..start].copy_from_slice(&vxlan::header(origin.vni));
+        }
+        self.at = frame.end;
         let hash = self.hash.hash_one(view.flow());
         let ecn = Ecn::from_tos(view.tos);
-        let port = origin.port;
         for to in to.iter().copied() {
-            self.queue.push(Queued { hash, to, ecn, bytes: bytes.clone(), port });
+            self.queue.push(Queued { hash, to, ecn, frame: frame.clone(), origin });
         }
     }
 
     /// Sends what is queued. Within a flow the order stays; flows are put one
     /// behind the other, so that neighbours of one size leave as one message.
-    pub(super) fn flush(&mut self, now: Now) {
+    pub(super) fn flush(&mut self, plan: &Plan, now: Now) {
         self.at = 0;
         if self.queue.is_empty() {
             return;
         }
         self.queue.sort_by_key(|q| (q.hash, q.to));
-        let pieces: Vec<IoSlice<'_>> =
-            self.queue.iter().map(|q| IoSlice::new(&self.memory[q.bytes.clone()])).collect();
+        let ready = self.dress(plan, now);
+        let bytes = |r: &Ready| match r.dress {
+            Dress::Clear => IoSlice::new(&self.memory[r.bytes.clone()]),
+            Dress::Sealed => IoSlice::new(self.sealing.bytes(r.bytes.clone())),
+        };
+        let pieces: Vec<IoSlice<'_>> = ready.iter().map(bytes).collect();
         let mut messages = Vec::with_capacity(pieces.len());
         let mut at = 0;
-        while let Some(first) = self.queue.get(at) {
-            let most = self.sender.most(first.to, first.bytes.len(), now);
-            let len = run(&self.queue[at..], most);
+        while let Some(first) = ready.get(at) {
+            let most = self.sender.most(first.to.ip(), first.bytes.len(), now);
+            let len = run(&ready[at..], most);
             messages.push(Message {
-                sender: sender_of(first.hash),
-                to: self.sender.address(first.to),
+                sender: first.sender,
+                to: first.to,
                 ecn: first.ecn,
                 pieces: &pieces[at..at + len],
                 slices: 1,
@@ -170,30 +191,74 @@ impl Outbox {
             });
             at += len;
         }
-        for queued in self.sender.send(now, &messages).into_iter().map(|i| &self.queue[i]) {
-            let frame = &self.memory[queued.bytes.start + vxlan::LEN..queued.bytes.end];
-            let mtu = self.sender.inner_mtu(queued.to, now);
-            self.too_big.extend(too_big(queued.port, frame, mtu));
+        for refused in self.sender.send(now, &messages).into_iter().map(|i| &ready[i]) {
+            let Queued { frame, origin, .. } = &self.queue[refused.queued];
+            let mtu = inner_mtu(&mut self.sender, refused.to.ip(), origin.dress, now);
+            self.too_big.extend(too_big(origin.port, &self.memory[frame.clone()], mtu));
         }
         self.queue.clear();
     }
 
+    /// Makes datagrams of what is queued.
+    fn dress(&mut self, plan: &Plan, now: Now) -> Vec<Ready> {
+        self.sealing.clear();
+        let mut ready = Vec::with_capacity(self.queue.len());
+        for (queued, q) in self.queue.iter().enumerate() {
+            let Origin { vni, dress, .. } = q.origin;
+            let (sender, to, bytes) = match dress {
+                Dress::Clear => {
+                    let bytes = q.frame.start - vxlan::LEN..q.frame.end;
+                    if is_leak(plan, &self.memory[bytes.clone()], 1) {
+                        self.sender.dropped(Reason::ClearLeaving, 1);
+                        continue;
+                    }
+                    (sender_of(q.hash), self.sender.address(q.to), bytes)
+                }
+                Dress::Sealed => {
+                    let frame = &self.memory[q.frame.clone()];
+                    match self.sealing.frame(now, q.to, vni, frame) {
+                        Ok((route, bytes)) => {
+                            plan.ledger(vni).inspect(|ledger| ledger.count_sealed(1));
+                            (sender_to(route, q.hash), route.to, bytes)
+                        }
+                        Err(reason) => {
+                            self.sender.dropped(reason, 1);
+                            continue;
+                        }
+                    }
+                }
+            };
+            ready.push(Ready { sender, to, ecn: q.ecn, bytes, dress, queued });
+        }
+        ready
+    }
+
     /// Cuts the super-frame in the slot and sends the segments, after all that
     /// was queued before it.
-    fn send_super(
+    fn send_super(&mut self, plan: &Plan, now: Now, parcel: &Parcel<'_>, gso: Gso, to: &[IpAddr]) {
+        let start = self.at + Tap::HEADROOM;
+        self.flush(plan, now);
+        let frame = start..start + parcel.len;
+        match parcel.origin.dress {
+            Dress::Clear => self.send_clear(plan, now, parcel, frame, gso, to),
+            Dress::Sealed => self.send_sealed(plan, now, parcel, frame, gso, to),
+        }
+    }
+
+    /// Sends the segments of a super-frame, whose payload stays where it is.
+    fn send_clear(
         &mut self,
+        plan: &Plan,
         now: Now,
-        len: usize,
-        view: &View,
+        parcel: &Parcel<'_>,
+        frame: Range<usize>,
         gso: Gso,
-        origin: Origin,
         to: &[IpAddr],
     ) {
-        let start = self.at + Tap::HEADROOM;
-        self.flush(now);
-        let frame = &self.memory[start..start + len];
+        let Parcel { view, origin, .. } = *parcel;
+        let frame = &self.memory[frame];
         let Some(split) = Split::new(frame, view, gso) else {
-            return self.sender.dropped(Reason::BadOffload);
+            return self.sender.dropped(Reason::BadOffload, 1);
         };
         let header = vxlan::header(origin.vni);
         let stride = vxlan::LEN + split.headers_len();
@@ -204,6 +269,9 @@ impl Outbox {
             let payload = split.segment(i, &mut headers[vxlan::LEN..]);
             pieces.extend([IoSlice::new(headers), IoSlice::new(&frame[payload])]);
         }
+        if is_leak(plan, &pieces[0], split.segments()) {
+            return self.sender.dropped(Reason::ClearLeaving, split.segments());
+        }
         let sender = sender_of(self.hash.hash_one(view.flow()));
         let ecn = Ecn::from_tos(view.tos);
         for to in to.iter().copied() {
@@ -213,15 +281,93 @@ impl Outbox {
                 |pieces| Message { sender, to: address, ecn, pieces, slices: 2, first: 0 };
             let messages: Vec<_> = pieces.chunks(2 * most).map(message).collect();
             if !self.sender.send(now, &messages).is_empty() {
-                let mtu = self.sender.inner_mtu(to, now);
+                let mtu = inner_mtu(&mut self.sender, to, origin.dress, now);
                 self.too_big.extend(too_big(origin.port, frame, mtu));
             }
+        }
+    }
+
+    /// Sends the segments of a super-frame, sealed for each VTEP on its own.
+    fn send_sealed(
+        &mut self,
+        plan: &Plan,
+        now: Now,
+        parcel: &Parcel<'_>,
+        frame: Range<usize>,
+        gso: Gso,
+        to: &[IpAddr],
+    ) {
+        let Parcel { view, origin, .. } = *parcel;
+        let frame = &self.memory[frame];
+        let Some(split) = Split::new(frame, view, gso) else {
+            return self.sender.dropped(Reason::BadOffload, 1);
+        };
+        let hash = self.hash.hash_one(view.flow());
+        let ecn = Ecn::from_tos(view.tos);
+        for to in to.iter().copied() {
+            self.sealing.clear();
+            let (route, bytes, size) =
+                match self.sealing.segments(now, to, origin.vni, frame, &split) {
+                    Ok(sealed) => sealed,
+                    Err(reason) => {
+                        self.sender.dropped(reason, split.segments());
+                        continue;
+                    }
+                };
+            plan.ledger(origin.vni).inspect(|l| l.count_sealed(split.segments() as u64));
+            let most = self.sender.most(route.to.ip(), size, now);
+            let pieces: Vec<IoSlice<'_>> =
+                self.sealing.bytes(bytes).chunks(size).map(IoSlice::new).collect();
+            let (sender, to) = (sender_to(route, hash), route.to);
+            let message = |pieces| Message { sender, to, ecn, pieces, slices: 1, first: 0 };
+            let messages: Vec<_> = pieces.chunks(most).map(message).collect();
+            if !self.sender.send(now, &messages).is_empty() {
+                let mtu = inner_mtu(&mut self.sender, to.ip(), origin.dress, now);
+                self.too_big.extend(too_big(origin.port, frame, mtu));
+            }
+        }
+    }
+
+    /// Sends what the sessions have to say themselves.
+    pub(super) fn converse(&mut self, now: Now) {
+        while let Some(datagram) = self.sealing.seal.output() {
+            self.sender.send_one(now, datagram.to, &datagram.bytes);
         }
     }
 
     /// Frames that were too big since the last call.
     pub(super) fn take_too_big(&mut self) -> Vec<TooBig> {
         std::mem::take(&mut self.too_big)
+    }
+}
+
+/// The frame in the slot, and all that is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parcel<'a> {
+    /// Its length in bytes.
+    pub(super) len: usize,
+    /// What is in it.
+    pub(super) view: &'a View,
+    /// What is left to do to it.
+    pub(super) offload: &'a Offload,
+    /// Whose it is.
+    pub(super) origin: Origin,
+}
+
+/// Whether a datagram would show a frame of an encrypted network. It looks at the
+/// bytes that are about to leave, whatever was decided before; what it finds counts as
+/// `frames` of that network.
+fn is_leak(plan: &Plan, datagram: &[u8], frames: usize) -> bool {
+    let ledger = vxlan::peek(datagram).and_then(|vni| plan.ledger(vni));
+    ledger.inspect(|ledger| ledger.count_clear_sent(frames as u64)).is_some()
+}
+
+/// The largest inner IP packet that reaches a VTEP.
+fn inner_mtu(sender: &mut Sender, to: IpAddr, dress: Dress, now: Now) -> Option<u16> {
+    let mtu = sender.inner_mtu(to, now)?;
+    match dress {
+        Dress::Clear => Some(mtu),
+        Dress::Sealed => mtu.checked_sub(sealed::OVERHEAD),
     }
 }
 
@@ -235,16 +381,18 @@ fn sender_of(hash: u64) -> usize {
     (hash >> (u64::BITS - SENDERS.ilog2())) as usize
 }
 
-/// How many of the queue's first datagrams can leave as one message: equal
+fn sender_to(route: Route, hash: u64) -> usize {
+    if route.translated { VXLAN_PORT } else { sender_of(hash) }
+}
+
+/// How many of the first datagrams can leave as one message: equal
 /// ends, equal mark, equal size, of which the last may fall short.
-fn run(queue: &[Queued], most: usize) -> usize {
-    let first = &queue[0];
+fn run(ready: &[Ready], most: usize) -> usize {
+    let first = &ready[0];
     let size = first.bytes.len();
     let mut len = 1;
-    for next in queue.iter().take(most).skip(1) {
-        let same = next.to == first.to
-            && next.ecn == first.ecn
-            && sender_of(next.hash) == sender_of(first.hash);
+    for next in ready.iter().take(most).skip(1) {
+        let same = next.to == first.to && next.ecn == first.ecn && next.sender == first.sender;
         if !same || next.bytes.len() > size {
             break;
         }
@@ -260,12 +408,13 @@ fn run(queue: &[Queued], most: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn queued(flow: u64, len: usize) -> Queued {
-        let to = [10, 0, 0, 1].into();
-        Queued { hash: flow << 60, to, ecn: Ecn::NotEct, bytes: 0..len, port: None }
+    fn ready(sender: usize, len: usize) -> Ready {
+        let to = SocketAddr::from(([10, 0, 0, 1], 4789));
+        let (ecn, dress) = (Ecn::NotEct, Dress::Clear);
+        Ready { sender, to, ecn, bytes: 0..len, dress, queued: 0 }
     }
 
-    fn runs(queue: &[Queued], most: usize) -> Vec<usize> {
+    fn runs(queue: &[Ready], most: usize) -> Vec<usize> {
         let mut rest = queue;
         let mut runs = Vec::new();
         while !rest.is_empty() {
@@ -278,7 +427,7 @@ mod tests {
     #[test]
     fn a_run_is_of_one_size_and_may_end_short() {
         let sizes = [100, 100, 60, 60, 100, 100, 101, 1];
-        let queue: Vec<_> = sizes.map(|len| queued(1, len)).into();
+        let queue: Vec<_> = sizes.map(|len| ready(1, len)).into();
         assert_eq!(runs(&queue, 64), [3, 1, 2, 2]);
         assert_eq!(runs(&queue, 2), [2, 2, 2, 2]);
         assert_eq!(runs(&queue, 1), [1; 8]);
@@ -286,9 +435,9 @@ mod tests {
 
     #[test]
     fn a_run_has_one_socket_one_vtep_and_one_mark() {
-        let mut queue: Vec<_> = [1, 1, 2, 2, 2, 2].map(|flow| queued(flow, 80)).into();
+        let mut queue: Vec<_> = [1, 1, 2, 2, 2, 2].map(|flow| ready(flow, 80)).into();
         queue[4].ecn = Ecn::Ce;
-        queue[5].to = [10, 0, 0, 2].into();
+        queue[5].to = SocketAddr::from(([10, 0, 0, 2], 4789));
         assert_eq!(runs(&queue, 64), [2, 2, 1, 1]);
     }
 

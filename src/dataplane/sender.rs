@@ -1,6 +1,6 @@
 //! Messages to the kernel, and what to do when it refuses them.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use socket2::Socket;
 
 use super::counters::Counters;
 use super::mmsg::{self, Message};
-use super::paths::{Paths, Report};
-use super::{Config, udp};
+use super::paths::Paths;
+use super::udp::{self, VXLAN_PORT};
 use crate::core::Now;
 use crate::core::drops::Reason;
+use crate::wire::ecn::Ecn;
 
 /// As many segments as every kernel with UDP_SEGMENT takes.
 const MAX_SEGMENTS: usize = 64;
@@ -30,7 +31,10 @@ struct Outcome {
 
 /// The sending half of the underlay.
 pub(super) struct Sender {
+    /// One for each source port.
     sockets: Vec<Socket>,
+    /// The socket at the VXLAN port.
+    receiver: Arc<Socket>,
     port: u16,
     paths: Paths,
     counters: Arc<CachePadded<Counters>>,
@@ -39,12 +43,24 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn new(
         sockets: Vec<Socket>,
-        config: &Config,
-        report: Report,
+        receiver: Arc<Socket>,
+        port: u16,
+        paths: Paths,
         counters: Arc<CachePadded<Counters>>,
     ) -> Sender {
-        let paths = Paths::new(config.no_udp_gso.is_some(), report);
-        Sender { sockets, port: config.port, paths, counters }
+        Sender { sockets, receiver, port, paths, counters }
+    }
+
+    fn socket(&self, sender: usize) -> &Socket {
+        // Nobody names a socket beyond; and if, this one always exists.
+        self.sockets.get(sender).unwrap_or(&self.receiver)
+    }
+
+    /// Sends a datagram from the VXLAN port.
+    pub(super) fn send_one(&mut self, now: Now, to: SocketAddr, bytes: &[u8]) {
+        let pieces = [IoSlice::new(bytes)];
+        let (sender, ecn) = (VXLAN_PORT, Ecn::NotEct);
+        self.send(now, &[Message { sender, to, ecn, pieces: &pieces, slices: 1, first: 0 }]);
     }
 
     /// Where a VTEP listens.
@@ -52,9 +68,9 @@ impl Sender {
         SocketAddr::new(vtep, self.port)
     }
 
-    /// Counts a frame that cannot be sent.
-    pub(super) fn dropped(&self, reason: Reason) {
-        self.counters.dropped(reason);
+    /// Counts frames that cannot be sent.
+    pub(super) fn dropped(&self, reason: Reason, frames: usize) {
+        self.counters.dropped_many(reason, frames);
     }
 
     /// How many datagrams of `size` bytes one message to this VTEP may hold.
@@ -86,7 +102,7 @@ impl Sender {
         let mut forgiven = false;
         while let Some(first) = rest.first() {
             let same = rest.iter().take_while(|m| m.sender == first.sender).count();
-            match mmsg::send(&self.sockets[first.sender], &rest[..same]) {
+            match mmsg::send(self.socket(first.sender), &rest[..same]) {
                 Ok(sent) => {
                     rest[..sent].iter().for_each(|m| self.count(m));
                     outcome.sent += sent;
@@ -170,27 +186,27 @@ fn reason(error: &io::Error) -> Reason {
 
 #[cfg(test)]
 mod tests {
-    use std::io::IoSlice;
     use std::time::Duration;
 
     use super::*;
+    use crate::dataplane::paths::Report;
     use crate::dataplane::udp::{self, Underlay};
-    use crate::wire::ecn::Ecn;
 
     struct Lab {
         sender: Sender,
-        underlay: Underlay,
+        receiver: Arc<Socket>,
         report: Report,
         counters: Arc<CachePadded<Counters>>,
     }
 
     fn lab() -> Lab {
-        let config = Config { vtep: [127, 0, 0, 1].into(), port: 0, no_udp_gso: None, seed: 6 };
-        let mut underlay = Underlay::bind(&config).unwrap();
+        let underlay = Underlay::bind([127, 0, 0, 1].into(), 0, 6).unwrap();
         let (report, counters) = (Report::default(), Arc::default());
-        let senders = std::mem::take(&mut underlay.senders);
-        let sender = Sender::new(senders, &config, report.clone(), Arc::clone(&counters));
-        Lab { sender, underlay, report, counters }
+        let receiver = Arc::new(underlay.receiver);
+        let paths = Paths::new(false, report.clone());
+        let senders = underlay.senders;
+        let sender = Sender::new(senders, receiver.clone(), 0, paths, Arc::clone(&counters));
+        Lab { sender, receiver, report, counters }
     }
 
     /// Three datagrams of 100 bytes that the kernel is to segment.
@@ -207,7 +223,7 @@ mod tests {
         let mut lab = lab();
         // A socket without checksums: EINVAL for UDP_SEGMENT, and for nothing else.
         udp::set(&lab.sender.sockets[0], libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
-        let to = lab.underlay.receiver.local_addr().unwrap().as_socket().unwrap();
+        let to = lab.receiver.local_addr().unwrap().as_socket().unwrap();
         assert!(send(&mut lab, to).is_empty());
         let snapshot = lab.counters.snapshot(0);
         assert_eq!((snapshot.get("udp_sends"), snapshot.get("udp_gso_refused")), (3, 1));

@@ -13,10 +13,10 @@ use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Config;
-
 /// How many source ports one host uses. A power of two.
 pub(super) const SENDERS: usize = 16;
+/// The sending socket that has the VXLAN port itself.
+pub(super) const VXLAN_PORT: usize = SENDERS;
 /// RFC 7348 section 5 recommends the dynamic range of RFC 6335.
 const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
 /// Room for some dozens of joined datagrams of 64 KiB while the worker is busy.
@@ -36,11 +36,12 @@ pub(super) struct Underlay {
 impl Underlay {
     /// Binds all sockets in the calling thread's network namespace. Another
     /// socket on the VXLAN port is an error, never shared with.
-    pub(super) fn bind(config: &Config) -> io::Result<Underlay> {
-        let at = SocketAddr::new(config.vtep, config.port);
+    pub(super) fn bind(vtep: IpAddr, port: u16, seed: u64) -> io::Result<Underlay> {
+        let at = SocketAddr::new(vtep, port);
         let receiver = socket(at).map_err(|e| explain(at, &e))?;
         set_buffer(&receiver, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF);
-        let (level, option) = match config.vtep {
+        set_sending(&receiver, vtep)?;
+        let (level, option) = match vtep {
             IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVTOS),
             IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
         };
@@ -48,7 +49,7 @@ impl Underlay {
         let no_gro = set(&receiver, libc::SOL_UDP, libc::UDP_GRO, 1)
             .err()
             .map(|e| format!("the kernel does not join received datagrams (UDP_GRO): {e}"));
-        let senders = bind_senders(config)?;
+        let senders = bind_senders(vtep, seed)?;
         Ok(Underlay { receiver, senders, no_gro })
     }
 }
@@ -102,19 +103,19 @@ fn socket(at: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_senders(config: &Config) -> io::Result<Vec<Socket>> {
+fn bind_senders(vtep: IpAddr, seed: u64) -> io::Result<Vec<Socket>> {
     let mut senders = Vec::with_capacity(SENDERS);
-    let mut random = config.seed;
+    let mut random = seed;
     for _ in 0..64 * SENDERS {
         if senders.len() == SENDERS {
             break;
         }
         let span = u64::from(SOURCE_PORTS.end() - SOURCE_PORTS.start()) + 1;
         let port = SOURCE_PORTS.start() + (split_mix(&mut random) % span) as u16;
-        match socket(SocketAddr::new(config.vtep, port)) {
-            Ok(socket) => senders.push(sender(socket, config.vtep)?),
+        match socket(SocketAddr::new(vtep, port)) {
+            Ok(socket) => senders.push(sender(socket, vtep)?),
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {}
-            Err(e) => return Err(explain(SocketAddr::new(config.vtep, port), &e)),
+            Err(e) => return Err(explain(SocketAddr::new(vtep, port), &e)),
         }
     }
     if senders.len() < SENDERS {
@@ -122,7 +123,7 @@ fn bind_senders(config: &Config) -> io::Result<Vec<Socket>> {
             io::ErrorKind::AddrInUse,
             format!(
                 "cannot send VXLAN from {}: nearly all UDP ports from {} to {} are taken",
-                config.vtep,
+                vtep,
                 SOURCE_PORTS.start(),
                 SOURCE_PORTS.end()
             ),
@@ -132,22 +133,25 @@ fn bind_senders(config: &Config) -> io::Result<Vec<Socket>> {
 }
 
 fn sender(socket: Socket, vtep: IpAddr) -> io::Result<Socket> {
-    set_buffer(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF);
     // Nobody reads what arrives here; the kernel rounds up to its minimum.
     socket.set_recv_buffer_size(1)?;
+    set_sending(&socket, vtep)?;
+    Ok(socket)
+}
+
+/// What a socket needs that VXLAN is sent from.
+fn set_sending(socket: &Socket, vtep: IpAddr) -> io::Result<()> {
+    set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF);
     // The outer packet is never fragmented: the container hears of the path's
     // MTU instead.
     match vtep {
-        IpAddr::V4(_) => {
-            set(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
-        }
+        IpAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
         IpAddr::V6(_) => {
             let discover = libc::IPV6_PMTUDISC_DO;
-            set(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, discover)?;
-            set(&socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)?;
+            set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, discover)?;
+            set(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)
         }
     }
-    Ok(socket)
 }
 
 /// Lets what a socket sends leave whole or not at all, and whatever the kernel
@@ -217,13 +221,11 @@ fn explain(at: SocketAddr, error: &io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    fn config(port: u16, seed: u64) -> Config {
-        Config { vtep: [127, 0, 0, 1].into(), port, no_udp_gso: None, seed }
-    }
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[test]
     fn source_ports_are_distinct_and_dynamic() {
-        let underlay = Underlay::bind(&config(0, 1)).unwrap();
+        let underlay = Underlay::bind(HERE, 0, 1).unwrap();
         let mut ports: Vec<u16> = underlay
             .senders
             .iter()
@@ -237,18 +239,16 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_refused_with_a_sentence() {
-        let first = Underlay::bind(&config(0, 2)).unwrap();
+        let first = Underlay::bind(HERE, 0, 2).unwrap();
         let port = first.receiver.local_addr().unwrap().as_socket().unwrap().port();
-        let error = Underlay::bind(&config(port, 3)).unwrap_err();
+        let error = Underlay::bind(HERE, port, 3).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains("the port is taken"), "{error}");
     }
 
     #[test]
     fn an_address_of_another_host_is_refused_with_a_sentence() {
-        let mut config = config(0, 4);
-        config.vtep = [192, 0, 2, 1].into();
-        let error = Underlay::bind(&config).unwrap_err();
+        let error = Underlay::bind([192, 0, 2, 1].into(), 0, 4).unwrap_err();
         assert!(error.to_string().contains("no interface of this host"), "{error}");
     }
 }

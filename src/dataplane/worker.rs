@@ -7,6 +7,7 @@
 //! with all of it written.
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use super::Event;
 use super::fabric::{Batch, Fabric};
 use super::tap::Tap;
 use crate::core::plan::{Plan, PortId};
+use crate::core::seal;
+use crate::wire::vxlan::Vni;
 
 /// The waker of the command channel.
 pub(super) const COMMANDS: Token = Token(usize::MAX);
@@ -35,6 +38,14 @@ pub(super) enum Command {
     Add(PortId, Tap),
     /// Let go of the TAP, then say so.
     Remove(PortId, channel::Sender<()>),
+    /// Make sessions with these hosts.
+    SetPeers(Box<seal::Config>),
+    /// Send a frame of a network to a VTEP.
+    Send(IpAddr, Vni, Vec<u8>),
+    /// Tell whoever this is of frames of `network verify` that come back.
+    Hear(channel::Sender<Vec<u8>>),
+    /// Tell how the sessions are.
+    Sessions(channel::Sender<Vec<seal::Report>>),
     /// End.
     Stop,
 }
@@ -50,6 +61,7 @@ pub(super) struct Worker {
     poll: Poll,
     commands: channel::Receiver<Command>,
     events: mpsc::Sender<Event>,
+    listener: Option<channel::Sender<Vec<u8>>>,
     started: Instant,
 }
 
@@ -74,6 +86,7 @@ impl Worker {
             poll,
             commands,
             events,
+            listener: None,
             started: Instant::now(),
         })
     }
@@ -82,8 +95,8 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut polled = Events::with_capacity(256);
         loop {
-            let busy = self.receiver_ready || !self.ready.is_empty();
-            match self.poll.poll(&mut polled, busy.then_some(Duration::ZERO)) {
+            let patience = self.patience();
+            match self.poll.poll(&mut polled, patience) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return tracing::error!("the data plane cannot wait for frames: {e}"),
@@ -97,7 +110,21 @@ impl Worker {
                 }
             }
             self.turn();
+            self.fabric.converse(self.started.elapsed());
+            for answer in self.fabric.take_verified() {
+                // Who no longer listens, or too slowly, does without.
+                let _ = self.listener.as_ref().map(|listener| listener.try_send(answer));
+            }
         }
+    }
+
+    /// How long there is nothing to do if nothing comes.
+    fn patience(&mut self) -> Option<Duration> {
+        if self.receiver_ready || !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let due = self.fabric.seal().due()?;
+        Some(due.saturating_sub(self.started.elapsed()))
     }
 
     /// One batch from each source that is ready.
@@ -130,6 +157,19 @@ impl Worker {
                     self.remove(id);
                     // A caller that no longer waits does not mind.
                     let _ = done.send(());
+                }
+                Command::SetPeers(config) => {
+                    let now = self.started.elapsed();
+                    self.fabric.seal().configure(now, *config);
+                }
+                Command::Send(to, vni, frame) => {
+                    let plan = self.plan.load();
+                    self.fabric.send(&plan, self.started.elapsed(), to, vni, &frame);
+                }
+                Command::Hear(listener) => self.listener = Some(listener),
+                Command::Sessions(asker) => {
+                    let report = self.fabric.seal().report(self.started.elapsed());
+                    let _ = asker.send(report);
                 }
                 Command::Stop => return ControlFlow::Break(()),
             }

@@ -6,6 +6,8 @@
 //! | [`mac`] | Ethernet addresses | IEEE 802 |
 //! | [`frame`] | one Ethernet frame, looked at once, as a [`frame::View`] | IEEE 802.3, RFC 791, 8200 |
 //! | [`vxlan`] | the eight bytes in front of a frame on UDP 4789 | RFC 7348 |
+//! | [`sealed`] | sealed frames, and what else rides on that port | – |
+//! | [`verify`] | frames with which `network verify` looks at an encrypted network | – |
 //! | [`vnet`] | the ten bytes in front of a frame on a TAP | virtio 1.2, 5.1.6 |
 //! | [`checksum`] | Internet checksums, whole, partial and incremental | RFC 1071, 1624 |
 //! | [`mss`] | the segment size that a TCP SYN announces, lowered to what a path takes | RFC 9293, 6691 |
@@ -25,10 +27,12 @@ pub mod gso;
 pub mod mac;
 pub mod mss;
 pub mod partial;
+pub mod sealed;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
 mod tests;
+pub mod verify;
 pub mod vnet;
 pub mod vxlan;
 

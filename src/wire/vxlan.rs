@@ -36,6 +36,11 @@ impl Vni {
         (vni <= Vni::MAX).then_some(Vni(vni))
     }
 
+    /// From its three bytes, in network order.
+    pub(super) fn from_bytes([a, b, c]: [u8; 3]) -> Vni {
+        Vni(u32::from_be_bytes([0, a, b, c]))
+    }
+
     /// As a number.
     pub fn get(self) -> u32 {
         self.0
@@ -79,6 +84,12 @@ pub fn header(vni: Vni) -> [u8; LEN] {
     [FLAG_I, 0, 0, 0, a, b, c, 0]
 }
 
+/// The VNI of a datagram that is VXLAN.
+pub fn peek(datagram: &[u8]) -> Option<Vni> {
+    let header = datagram.first_chunk::<LEN>()?;
+    (header[0] & FLAG_I != 0).then(|| Vni::from_bytes([header[4], header[5], header[6]]))
+}
+
 /// Splits a datagram into its VNI and the inner frame. Reserved bits are
 /// ignored, as RFC 7348 asks of a receiver.
 pub fn parse(datagram: &mut [u8]) -> Result<(Vni, &mut [u8]), Error> {
@@ -86,7 +97,7 @@ pub fn parse(datagram: &mut [u8]) -> Result<(Vni, &mut [u8]), Error> {
     if header[0] & FLAG_I == 0 {
         return Err(Error::NoVni);
     }
-    Ok((Vni(u32::from_be_bytes([0, header[4], header[5], header[6]])), frame))
+    Ok((Vni::from_bytes([header[4], header[5], header[6]]), frame))
 }
 
 #[cfg(test)]
@@ -98,6 +109,7 @@ mod tests {
         let vni = Vni::new(0x0012_3456).unwrap();
         assert_eq!(header(vni), [0x08, 0, 0, 0, 0x12, 0x34, 0x56, 0]);
         let mut datagram = [header(vni).as_slice(), b"frame"].concat();
+        assert_eq!(peek(&datagram), Some(vni));
         assert_eq!(parse(&mut datagram).unwrap(), (vni, b"frame".to_vec().as_mut_slice()));
     }
 
@@ -110,5 +122,6 @@ mod tests {
     fn names_what_is_wrong() {
         assert_eq!(parse(&mut [8; 7]), Err(Error::Truncated));
         assert_eq!(parse(&mut [0xf7, 0, 0, 0, 0, 0, 1, 0]), Err(Error::NoVni));
+        assert_eq!((peek(&[8; 7]), peek(&[0xf7, 0, 0, 0, 0, 0, 1, 0])), (None, None));
     }
 }

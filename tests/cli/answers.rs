@@ -57,6 +57,29 @@ fn status() -> Value {
                 ]},
             ],
         },
+        "encrypted": {
+            "ciphers": [
+                {"name": "AES-256-GCM", "nanoseconds": 285},
+                {"name": "ChaCha20-Poly1305", "nanoseconds": 750},
+            ],
+            "networks": [{
+                "name": "red", "id": "ab".repeat(32), "sealed": 12, "opened": 11,
+                "clear_refused": 3, "clear_sent": 0, "clear_accepted": 0,
+                "unreachable": [{"node": "host-c", "reason": "host-c sleeps"}],
+            }],
+            "sessions": [
+                {
+                    "node": "host-b", "wanted": true, "cipher": "AES-256-GCM", "age": 3723,
+                    "handshake": 61, "handshakes": 32, "sealed": 12, "opened": 11,
+                    "drops": {"replayed": 4}, "trouble": null,
+                },
+                {
+                    "node": "host-c", "wanted": true, "cipher": null, "age": null,
+                    "handshake": null, "handshakes": 0, "sealed": 0, "opened": 0,
+                    "drops": {}, "trouble": "host-c sleeps",
+                },
+            ],
+        },
         "networks": 2, "endpoints": 3, "remote_endpoints": 4,
         "counters": {
             "local_frames": 2, "local_bytes": 100, "socket_overflow": 3, "tap_writes": 0,
@@ -319,6 +342,11 @@ fn status_reads_well_and_as_json() {
         "  vni     16773120   2      host-b 16764120 (16764120 free), host-a 9000 (8998 free)\n",
         "Refused\n  host-c      future-version   7\n  strangers   bad-seal         9\n",
         "Underlay\n  VTEP        192.0.2.1\n",
+        "Ciphers\n  AES-256-GCM         285 ns for a full packet\n",
+        "  NETWORK   SEALED   OPENED   CLEAR REFUSED   CLEAR SENT   CLEAR ACCEPTED   STATE\n",
+        "  red       12       11       3               0            0                no traffic to host-c: host-c sleeps\n",
+        "  host-b   AES-256-GCM   1h 2m 3s   1m 1s ago   12       11       replayed=4\n",
+        "  host-c   none          -          -           0        0        -            host-c sleeps\n",
         "  udp-gso   off   turned off by --udp-gso off\n",
         "Traffic\n  local frames      2   100 B       50 B each\n  socket overflow   3\n",
         "  tap reads         4   195.3 KiB   48.8 KiB each\n",

@@ -13,6 +13,16 @@ fn node(name: &str, this: bool, state: Value) -> Value {
         "id": "0123456789abcdef".repeat(4), "name": name, "this": this, "state": state,
         "vtep": "192.0.2.1", "control": "192.0.2.1:7946", "version": "0.1.0", "endpoints": 3,
         "path_mtu": if this { Value::Null } else { json!(1500) },
+        "seal": if this { Value::Null } else { session(name) },
+    })
+}
+
+/// There is to be one, and there is none.
+fn session(node: &str) -> Value {
+    json!({
+        "node": node, "wanted": true, "cipher": null, "age": null, "handshake": null,
+        "handshakes": 0, "sealed": 7, "opened": 0, "drops": {"replayed": 4},
+        "trouble": "it sleeps: wake it",
     })
 }
 
@@ -192,12 +202,12 @@ fn node_ls_draws_a_table_or_json() {
         .lines()
         .map(|line| line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
         .collect();
-    let header = ["NAME", "ID", "STATE", "VTEP", "CONTROL", "ENDPOINTS", "VERSION"];
+    let header = ["NAME", "ID", "STATE", "VTEP", "CONTROL", "ENDPOINTS", "SEAL", "VERSION"];
     assert_eq!(rows[0], header);
-    let this = ["host-a *", "0123456789ab", "up", "192.0.2.1", "192.0.2.1:7946", "3", "0.1.0"];
+    let this = ["host-a *", "0123456789ab", "up", "192.0.2.1", "192.0.2.1:7946", "3", "-", "0.1.0"];
     assert_eq!(rows[1], this);
     assert_eq!(rows[2][..3], ["host-b", "0123456789ab", "down 3m"]);
-    assert_eq!(rows[3][2], "unknown");
+    assert_eq!((rows[2][6], rows[3][2]), ("none", "unknown"));
     let output = run_at(&daemon, &["node", "ls", "--format", "json"]);
     assert_eq!(serde_json::from_str::<Value>(ok(&output)).unwrap(), nodes());
     let output = run_at(&daemon, &["node", "ls", "-q", "--no-trunc"]);
@@ -215,8 +225,24 @@ fn node_inspect_goes_on_past_a_missing_one() {
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(printed, json!([host_a]));
     let output = run_at(&daemon, &["node", "inspect", "host-a", "--format", "table"]);
-    assert!(ok(&output).contains("PATH MTU    unknown\n"), "{}", ok(&output));
+    assert!(ok(&output).contains("PATH MTU    unknown\nSEAL        -\n"), "{}", ok(&output));
     assert_eq!(lines(&daemon)[..2], ["GET /v1/nodes/host-x", "GET /v1/nodes/host-a"]);
+}
+
+#[test]
+fn node_inspect_says_how_it_is_sealed_for() {
+    let mut host_b = node("host-b", false, json!("up"));
+    let daemon = FakeDaemon::start([(200, host_b.clone())]);
+    let output = run_at(&daemon, &["node", "inspect", "host-b", "--format", "table"]);
+    let end = "SEAL        none\nSEALED      7\nOPENED      0\nDROPPED     replayed=4\nTROUBLE     it sleeps: wake it\n";
+    assert!(ok(&output).ends_with(end), "{}", ok(&output));
+    let seal = &mut host_b["seal"];
+    (seal["cipher"], seal["trouble"]) = (json!("AES-256-GCM"), Value::Null);
+    (seal["age"], seal["handshake"], seal["handshakes"]) = (json!(3600), json!(61), json!(31));
+    let daemon = FakeDaemon::start([(200, host_b)]);
+    let output = run_at(&daemon, &["node", "inspect", "host-b", "--format", "table"]);
+    let lines = "SEAL         AES-256-GCM\nSEALED FOR   1h\nHANDSHAKES   31, the last 1m 1s ago\n";
+    assert!(ok(&output).contains(lines), "{}", ok(&output));
 }
 
 #[test]

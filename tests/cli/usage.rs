@@ -24,6 +24,7 @@ const VERBS: &[&[&str]] = &[
     &["network", "inspect"],
     &["network", "rm"],
     &["network", "prune"],
+    &["network", "verify"],
     &["attach"],
     &["detach"],
     &["endpoint"],
@@ -73,6 +74,14 @@ fn the_list_of_verbs_above_is_complete() {
 }
 
 #[test]
+fn the_options_of_networks_are_explained() {
+    let help = run(&["network", "create", "--help"]);
+    for part in ["--opt encrypted", "`encrypted` seals all", "It cannot be changed later"] {
+        assert!(ok(&help).contains(part), "{part}");
+    }
+}
+
+#[test]
 fn hidden_verbs_are_not_advertised() {
     let help = run(&["--help"]);
     assert!(!ok(&help).contains("\n  man"));
@@ -93,6 +102,7 @@ fn bad_usage_is_explained_with_status_2() {
         (&["node", "inspect"], "<NODE>"),
         (&["node", "rm"], "<NODE>"),
         (&["daemon", "--offload", "maybe"], "auto, off"),
+        (&["daemon", "--cipher", "null"], "auto, aes-256-gcm, chacha20-poly1305"),
         (&["network", "create"], "<NAME>"),
         (&["network", "create", "n", "--subnet", "10.1.0.0"], "not a subnet: write"),
         (&["network", "create", "n", "--gateway", "10.1.0.1/24"], "not an IP address: write"),
@@ -137,7 +147,7 @@ fn the_example_configuration_holds_what_it_says() {
     let settings = example.lines().filter_map(|line| line.strip_prefix('#'));
     let settings: Vec<&str> =
         settings.filter(|line| line.contains(" = \"") || line.contains("-port = ")).collect();
-    assert_eq!(settings.len(), 8);
+    assert_eq!(settings.len(), 9);
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("vxmesh.toml");
     std::fs::write(&config, settings.join("\n")).unwrap();

@@ -181,6 +181,26 @@ fn addresses_and_networks_come_from_any_host() {
     });
 }
 
+/// People and scripts go from one host to the next without waiting.
+#[test]
+fn what_was_just_created_is_known_wherever_it_is_named() {
+    need!(root());
+    let fabric = Fabric::new();
+    let hosts: [Host; 3] = fabric.cluster();
+    let sandbox = Netns::new("box");
+    for n in 0..20 {
+        let [first, second, third] = [n, n + 1, n + 2].map(|i| &hosts[i % 3]);
+        first.ok(&format!("network create net{n}"));
+        second.ok(&format!("attach net{n} --netns {} --name e{n} --ifname e{n}", sandbox.name()));
+        third.ok(&format!("network inspect net{n}"));
+    }
+    refused(&hosts[0].try_line("network inspect net20"), &["no network", "net20"]);
+    // Who has just joined knows next to nothing yet.
+    let newcomer = fabric.host(4);
+    newcomer.join(&hosts[0]);
+    newcomer.ok(&format!("attach net7 --netns {} --name late --ifname late", sandbox.name()));
+}
+
 /// Every address of a small network is given once, whoever asks.
 #[test]
 fn a_network_is_used_up_by_all_hosts_together() {

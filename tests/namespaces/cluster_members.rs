@@ -1,5 +1,7 @@
 //! Hosts that move, leave, or are removed.
 
+use nix::sys::signal::{Signal, kill};
+
 use crate::common::cluster::{all_ping, capacity, container, ip, wait_agreement, wait_down};
 use crate::common::fabric::Fabric;
 use crate::common::host::Host;
@@ -102,6 +104,8 @@ fn a_dead_node_is_removed_and_its_share_is_free() {
     let (_fabric, mut hosts) = lab();
     let stays = container(&hosts[0], "red", "");
     let lost = container(&hosts[2], "red", "");
+    hosts[0].ok("network create blue");
+    let lost_too = container(&hosts[2], "blue", "");
     wait_agreement(&hosts.each_ref());
     let name = hosts[2].ns.name().to_owned();
     refused(&hosts[0].vx(&["node", "rm", &name]), &["is up", "cluster leave"]);
@@ -114,7 +118,12 @@ fn a_dead_node_is_removed_and_its_share_is_free() {
     wait_down(&hosts[1], &hosts[2]);
     let line = format!("attach red --netns {} --ip {}", spare.name(), lost.ip);
     refused(&hosts[0].try_line(&line), &[&lost.ip.to_string()]);
+    let output = hosts[1].vx(&["network", "rm", "blue"]);
+    refused(&output, &[lost_too.name(), &name, "node rm", "a day"]);
+    hosts[1].ok("network prune --force");
+    assert_eq!(hosts[1].networks().len(), 2);
     hosts[0].ok(&format!("node rm {name}"));
+    wait_until("the network is free", || hosts[1].vx(&["network", "rm", "blue"]).ok());
     {
         let rest = [&hosts[0], &hosts[1]];
         wait_members(&rest);
@@ -123,20 +132,59 @@ fn a_dead_node_is_removed_and_its_share_is_free() {
         let its = container(&hosts[1], "red", &format!("--ip {}", lost.ip));
         stays.ns.ping(its.ip);
     }
-    // It comes back, and finds that it does not belong any more.
+    // It comes back, and is told that it does not belong any more.
     hosts[2].restart();
-    let line = format!("cluster join --token {} {}", hosts[0].token(), hosts[0].vtep);
-    assert!(!hosts[2].try_line(&line).ok(), "a removed node joined under its old identity");
+    let notice = format!("removed from the cluster by {own}: run `vxmesh cluster leave`");
+    wait_until("it is told", || {
+        hosts[2].status().warnings.iter().any(|warning| warning.contains(&notice))
+    });
+    assert!(hosts[2].ok("status").contains(&notice));
+    assert!(hosts[2].ok("node ls").contains(&notice));
+    for line in [
+        format!("cluster join --token {} {}", hosts[0].token(), hosts[0].vtep),
+        format!("attach red --netns {}", spare.name()),
+        "network create blue".to_owned(),
+        "cluster token".to_owned(),
+    ] {
+        refused(&hosts[2].try_line(&line), &[&notice]);
+    }
     let rest = [&hosts[0], &hosts[1]];
     wait_agreement(&rest);
     assert_eq!(hosts[0].nodes().len(), 2, "{:?}", hosts[0].nodes());
-    wait_until("it sees nobody up", || hosts[2].status().cluster.up == 1);
-    // Leaving by force makes it a fresh host, which may join.
+    assert_eq!(hosts[2].status().cluster.up, 1);
+    // Nobody need agree to its leaving. Then it is a fresh host, which may join.
     hosts[2].ok(&format!("detach {}", lost.name()));
-    hosts[2].ok("cluster leave --force");
+    hosts[2].ok(&format!("detach {}", lost_too.name()));
+    hosts[2].ok("cluster leave");
     hosts[2].join(&hosts[1]);
     wait_members(&hosts.each_ref());
     wait_agreement(&hosts.each_ref());
+}
+
+/// While a member takes its time, a second removal is refused at once, and the
+/// first goes on.
+#[test]
+fn one_removal_at_a_time() {
+    need!(root());
+    let (_fabric, mut hosts) = lab();
+    let third = hosts[2].ns.name().to_owned();
+    hosts[2].kill_9();
+    wait_down(&hosts[0], &hosts[2]);
+    let (asked, slow) = (&hosts[0], &hosts[1]);
+    kill(slow.pid(), Signal::SIGSTOP).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let (tell, third) = (tell.clone(), &third);
+            scope.spawn(move || tell.send(asked.vx(&["node", "rm", third])).unwrap());
+        }
+        let second = told.recv().unwrap();
+        kill(slow.pid(), Signal::SIGCONT).unwrap();
+        refused(&second, &["another removal is under way"]);
+        let first = told.recv().unwrap();
+        assert!(first.ok(), "{first:?}");
+    });
+    wait_members(&[asked, slow]);
 }
 
 #[test]

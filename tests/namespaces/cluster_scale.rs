@@ -50,6 +50,7 @@ fn many_daemons_converge_and_idle() {
     boxes[0].ns.ping(boxes.last().expect("there are some").ip);
 
     let before: Vec<u64> = hosts.iter().map(ticks).collect();
+    // Nothing is waited for: what is measured is what they do while nothing happens.
     sleep(IDLE);
     let used: Vec<u64> = hosts.iter().zip(before).map(|(h, b)| ticks(h) - b).collect();
     let percent = |ticks: u64| ticks as f64 / IDLE.as_secs_f64();

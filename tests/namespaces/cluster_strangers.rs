@@ -215,7 +215,8 @@ fn flood(target: SocketAddr, ended: &AtomicBool) -> usize {
         if held.len() > 400 {
             held.pop_front();
         }
-        // Some thousand a second at most: the machine is not ours alone.
+        // The flood's pace, which is all that it waits for: some thousand a second at
+        // most, since the machine is not ours alone.
         std::thread::sleep(Duration::from_micros(500));
     }
     opened

@@ -223,7 +223,7 @@ fn noise_does_no_harm() {
     }
     // Some of it was good enough for the container, none for the other network.
     let before = lab.host.drops("vxlan-truncated");
-    lab.send(&[1, 2, 3]);
+    lab.send(&[I_FLAG, 2, 3]);
     lab.host.wait_drop("vxlan-truncated", before, "the daemon still counts");
     assert!(!lab.ears[1].has_heard(MARK), "another network has heard it");
     lab.ours.ping(Ipv4Addr::new(10, 1, 0, 1));

@@ -19,6 +19,7 @@
 //! | [`cluster_disk`] | a full disk, a damaged state file |
 //! | [`cluster_strangers`] | strangers on the control port |
 //! | [`cluster_scale`] | many daemons on one machine |
+//! | [`encrypted`] | encrypted networks: what the underlay sees, what gets in |
 //! | [`hostile_wire`] | bad datagrams from the underlay |
 //! | [`hostile_member`] | members that send as others |
 //! | [`hostile_container`] | bad frames from a container |
@@ -39,6 +40,7 @@ mod cluster_faults;
 mod cluster_members;
 mod cluster_scale;
 mod cluster_strangers;
+mod encrypted;
 mod hostile_container;
 mod hostile_member;
 mod hostile_wire;

@@ -10,8 +10,10 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 
+use super::random;
+use super::verbs::check_belongs;
 use crate::control::error::Error;
-use crate::control::state::{Control, State, new_id};
+use crate::control::state::{Control, State};
 use crate::core::cluster::allocate::Found;
 use crate::core::cluster::entry::{NodeId, Space};
 use crate::core::cluster::holding::{Range, Ranges, Want};
@@ -54,8 +56,8 @@ impl Control {
         self.repeat(|state| {
             state.tables.check_network(new, routes)?;
             let (new, vni) = self.choose_for_network(state, new, routes)?;
-            let id = new_id().map_err(Missing::Refused)?;
-            Ok(state.tables.create_network(new, vni, id, SystemTime::now(), routes)?)
+            let random = random().map_err(Missing::Refused)?;
+            Ok(state.tables.create_network(new, vni, random, SystemTime::now(), routes)?)
         })
     }
 
@@ -67,8 +69,9 @@ impl Control {
         new: &NewEndpoint,
         mut then: impl FnMut(&mut State, &Network, NewEndpoint) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let id = self.find_network(network)?.1.id;
         let (state, made) = self.repeat(|state| {
-            let network = state.tables.network(network)?.clone();
+            let network = state.tables.network(id.as_str())?.clone();
             state.tables.check_addresses(&network, &new.ips)?;
             let ips = self.choose_addresses(state, &network, &new.ips)?;
             let new = NewEndpoint { ips, ..new.clone() };
@@ -84,6 +87,7 @@ impl Control {
     ) -> Result<(MutexGuard<'_, State>, T), Error> {
         for _ in 0..ATTEMPTS {
             let mut state = self.lock();
+            check_belongs(&state)?;
             match choose(&mut state) {
                 Ok(made) => return Ok((state, made)),
                 Err(Missing::Refused(e)) => return Err(e),

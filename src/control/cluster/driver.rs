@@ -113,7 +113,7 @@ fn dispatch(control: &Arc<Control>, udp: &UdpSocket) -> Duration {
             }
             Output::Removal(result) => control.removal_ended(result),
             Output::Visible => control.show_nodes(),
-            Output::PathMtu { node, mtu } => control.path_found(node, mtu),
+            Output::PathMtu { vtep, mtu } => control.path_found(vtep, mtu),
         }
     }
     due
@@ -164,8 +164,8 @@ impl Door {
 
 async fn welcome(control: &Control, stream: TcpStream) -> io::Result<Caller> {
     let (tag, token) = control.credentials().ok_or(io::ErrorKind::NotConnected)?;
-    let is_member = |key: &[u8; 32]| control.member_by_exchange(key).is_some();
-    Caller::meet(stream, &control.identity(), tag, &token, is_member).await
+    let is_known = |key: &[u8; 32]| control.peer_by_exchange(key).is_some();
+    Caller::meet(stream, &control.identity(), tag, &token, is_known).await
 }
 
 async fn serve(control: Arc<Control>, mut caller: Caller, _permit: OwnedSemaphorePermit) {
@@ -180,22 +180,23 @@ async fn converse(control: &Arc<Control>, caller: &mut Caller) -> io::Result<()>
     while let Some(request) = caller.request().await? {
         let response = match caller.kind {
             Kind::Join => control.admit(exchange, request),
-            Kind::Member => match control.member_by_exchange(&exchange) {
+            Kind::Member => match control.peer_by_exchange(&exchange) {
                 Some(peer) => answer(control, peer, request).await,
                 None => return Err(io::ErrorKind::PermissionDenied.into()),
             },
         };
         control.wake.notify_one();
         caller.respond(&response).await?;
+        if matches!(response, Response::Removed(_)) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
     }
     Ok(())
 }
 
 /// A member that leaves is answered when all have agreed.
 async fn answer(control: &Arc<Control>, peer: NodeId, request: Request) -> Response {
-    let leaves = matches!(request, Request::Leave(_));
-    let removal = if leaves { Some(control.await_removal()) } else { None };
-    let response = control.answer(peer, request);
+    let (response, removal) = control.answer(peer, request);
     let (Some(removal), Response::Done) = (removal, &response) else { return response };
     control.wake.notify_one();
     match tokio::time::timeout(stream::AGREEMENT, removal).await {

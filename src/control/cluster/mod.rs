@@ -6,19 +6,21 @@
 //! | `mod` | the machine under the state's lock: stored, applied, asked |
 //! | `driver` | the control port's sockets |
 //! | `stream` | requests over TCP under Noise |
+//! | `catch_up` | networks that others may have created a moment ago |
 //! | `allocation` | addresses, subnets and VNIs, from here or from others |
 //! | `verbs` | what the API asks: init, join, leave, token, nodes |
 //! | `view` | the cluster as the API shows it |
 
 mod allocation;
+mod catch_up;
 pub(super) mod driver;
 mod stream;
-mod verbs;
+pub(super) mod verbs;
 pub(super) mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +46,8 @@ pub(super) struct Cluster {
     tag: Tag,
     /// Entries of others that are not on the disk yet.
     unsaved: BTreeSet<Key>,
-    /// Who waits for a removal to end.
-    removal: Option<oneshot::Sender<Result<(), String>>>,
+    /// Who waits for a removal to end: for each that was begun one, in their order.
+    removals: VecDeque<oneshot::Sender<Result<(), String>>>,
     /// Callers that did not show who they are, or were too many.
     refused_connections: u64,
 }
@@ -95,7 +97,7 @@ impl Cluster {
             identity: Arc::new(Identity::from_seed(&person.seed)),
             tag: Tag(person.tag),
             unsaved: BTreeSet::new(),
-            removal: None,
+            removals: VecDeque::new(),
             refused_connections: 0,
         };
         cluster.machine.take_changes();
@@ -105,6 +107,14 @@ impl Cluster {
             cluster.machine.replica().entries().try_for_each(|entry| c.put_entry(entry))
         })?;
         Ok(cluster)
+    }
+
+    /// Told when the removal has ended that the machine has just begun. To be called
+    /// under the same lock, and exactly once for each.
+    fn await_removal(&mut self) -> oneshot::Receiver<Result<(), String>> {
+        let (tell, told) = oneshot::channel();
+        self.removals.push_back(tell);
+        told
     }
 
     fn write(&self, changes: &store::Changes<'_>, keys: &BTreeSet<Key>) -> Result<(), Error> {
@@ -147,6 +157,7 @@ impl Control {
         work(&mut state.cluster.machine, self.now());
         // What could not be stored is tried again every second.
         let _ = self.settle_cluster(&mut state);
+        self.tell_keys(&mut state);
     }
 
     /// Brings what has changed in the cluster's tables to the disk, into this
@@ -215,8 +226,11 @@ impl Control {
                 _ => {}
             }
         }
+        let of_peers = |key: &Key| matches!(key, Key::Member(_) | Key::Secret(_) | Key::Node(_));
         if touched {
             self.publish(state);
+        } else if changed.iter().any(of_peers) {
+            self.tell_peers(state);
         }
     }
 
@@ -230,6 +244,7 @@ impl Control {
             state.tables.remove_endpoint(id);
         });
         state.remote_nodes.clear();
+        state.tables.forget_paths();
         let keys = state.cluster.machine.replica().entries().map(|e| e.key).collect();
         self.apply(state, &keys);
         self.recall(state);
@@ -353,13 +368,10 @@ impl Control {
         }
     }
 
-    /// Packets up to this size reach a node's host.
-    fn path_found(&self, node: NodeId, mtu: u16) {
+    /// Packets up to this size reach a VTEP; `None`: that is not known any more.
+    fn path_found(&self, vtep: IpAddr, mtu: Option<u16>) {
         let mut state = self.lock();
-        let Some(vtep) = state.cluster.machine.replica().node(&node).map(|n| n.vtep) else {
-            return;
-        };
-        state.tables.set_path_mtu(vtep, Some(mtu));
+        state.tables.set_path_mtu(vtep, mtu);
         self.publish(&mut state);
     }
 
@@ -377,11 +389,19 @@ impl Control {
         stream::ask(&identity, tag, exchange, at, request).await
     }
 
-    /// Answers a member, once what follows from its request is stored.
-    fn answer(&self, peer: NodeId, request: Request) -> Response {
+    /// Answers a member, once what follows from its request is stored. Where it
+    /// leaves, the removal that this has begun is to be awaited first.
+    fn answer(
+        &self,
+        peer: NodeId,
+        request: Request,
+    ) -> (Response, Option<oneshot::Receiver<Result<(), String>>>) {
+        let leaves = matches!(request, Request::Leave(_));
         let mut state = self.lock();
         let response = state.cluster.machine.request(self.now(), peer, request);
-        self.stored(&mut state, response)
+        let begun = leaves && response == Response::Done;
+        let removal = begun.then(|| state.cluster.await_removal());
+        (self.stored(&mut state, response), removal)
     }
 
     /// Answers a host that has shown the token.
@@ -406,10 +426,8 @@ impl Control {
         }
     }
 
-    fn member_by_exchange(&self, exchange: &[u8; 32]) -> Option<NodeId> {
-        let state = self.lock();
-        let mut members = state.cluster.machine.replica().members();
-        members.find(|(_, key)| key == exchange).map(|(id, _)| id)
+    fn peer_by_exchange(&self, exchange: &[u8; 32]) -> Option<NodeId> {
+        self.lock().cluster.machine.peer_by_exchange(exchange)
     }
 
     fn identity(&self) -> Arc<Identity> {
@@ -427,15 +445,8 @@ impl Control {
         self.lock().cluster.refused_connections += 1;
     }
 
-    /// Told when the removal that is begun next has ended.
-    fn await_removal(&self) -> oneshot::Receiver<Result<(), String>> {
-        let (tell, told) = oneshot::channel();
-        self.lock().cluster.removal = Some(tell);
-        told
-    }
-
     fn removal_ended(&self, result: Result<(), String>) {
-        if let Some(tell) = self.lock().cluster.removal.take() {
+        if let Some(tell) = self.lock().cluster.removals.pop_front() {
             // Whoever asked may have gone.
             let _ = tell.send(result);
         }

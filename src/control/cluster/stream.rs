@@ -85,13 +85,13 @@ pub(super) struct Caller {
 
 impl Caller {
     /// Meets a caller. `token` is what it must have who is no member, and
-    /// `is_member` tells by its X25519 public key whether it is one.
+    /// `is_known` tells by its X25519 public key whether it is one, or was.
     pub(super) async fn meet(
         mut stream: TcpStream,
         me: &Identity,
         tag: Tag,
         token: &Token,
-        is_member: impl Fn(&[u8; 32]) -> bool,
+        is_known: impl Fn(&[u8; 32]) -> bool,
     ) -> io::Result<Caller> {
         timeout(HANDSHAKE, async {
             stream.set_nodelay(true)?;
@@ -103,7 +103,7 @@ impl Caller {
             if kind == Kind::Member {
                 hear(&mut stream, &mut handshake).await?;
                 // Anybody can make a key: a stranger's gets not a byte.
-                if !handshake.peer_static().is_some_and(|key| is_member(&key)) {
+                if !handshake.peer_static().is_some_and(|key| is_known(&key)) {
                     return Err(ErrorKind::PermissionDenied.into());
                 }
             }
@@ -207,9 +207,9 @@ mod tests {
     /// Host 2 meets one caller, of whom it asks one thing; host 1 is a member.
     async fn serve(listener: TcpListener) -> io::Result<Option<Request>> {
         let (stream, _) = listener.accept().await?;
-        let is_member = |key: &[u8; 32]| *key == identity(1).exchange_public();
+        let is_known = |key: &[u8; 32]| *key == identity(1).exchange_public();
         let token = Token::new([7; 32], TAG);
-        let mut caller = Caller::meet(stream, &identity(2), TAG, &token, is_member).await?;
+        let mut caller = Caller::meet(stream, &identity(2), TAG, &token, is_known).await?;
         let request = caller.request().await?;
         caller.respond(&Response::Done).await?;
         Ok(request)

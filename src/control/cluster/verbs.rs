@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use super::{Cluster, Person, stream, view};
 use crate::api;
 use crate::control::error::Error;
+use crate::control::seal::view::Sessions;
 use crate::control::state::{Control, State};
 use crate::core::cluster::entry::{Entry, Key, NodeId, Pools};
 use crate::core::cluster::rpc::{Request, Response};
@@ -44,6 +45,7 @@ impl Control {
     /// What hosts join with.
     pub fn cluster_token(&self, rotate: bool) -> Result<api::Token, Error> {
         let mut state = self.lock();
+        check_belongs(&state)?;
         if rotate {
             state.cluster.machine.rotate_token(self.now());
             self.settle_cluster(&mut state)?;
@@ -59,6 +61,7 @@ impl Control {
     /// Gives the cluster a new key for its control traffic.
     pub fn cluster_rotate_key(&self) -> Result<api::Cluster, Error> {
         let mut state = self.lock();
+        check_belongs(&state)?;
         state.cluster.machine.rotate_key(self.now());
         self.settle_cluster(&mut state)?;
         self.wake.notify_one();
@@ -158,11 +161,12 @@ impl Control {
 
     /// Leaves the cluster: a cluster of one again, under a new identity.
     pub fn cluster_leave(&self, request: &api::ClusterLeave) -> Result<(), Error> {
-        let (entries, contacts) = {
+        let (entries, contacts, removed) = {
             let state = self.lock();
             check_idle(&state)?;
             let machine = &state.cluster.machine;
             let me = machine.me();
+            let removed = machine.removed_by().is_some();
             if machine.replica().members().count() < 2 {
                 return Err(Error::conflict("this host is a member of no cluster but its own"));
             }
@@ -170,10 +174,11 @@ impl Control {
             let up = machine.up();
             let contacts: Vec<_> =
                 up.into_iter().filter_map(|id| Some((id, machine.contact(&id)?))).collect();
-            (mine.cloned().collect::<Vec<_>>(), contacts)
+            (mine.cloned().collect::<Vec<_>>(), contacts, removed)
         };
         let mut why = "no member is up that could take over its address ranges".to_owned();
-        let mut agreed = false;
+        // Who was removed has nothing left that others could take over.
+        let mut agreed = removed;
         for (id, (exchange, at)) in contacts {
             let request = Request::Leave(entries.clone());
             match self.runtime.block_on(self.ask(&exchange, at, &request)) {
@@ -182,7 +187,14 @@ impl Control {
                     break;
                 }
                 Ok(Response::Refused(reason)) => why = reason,
-                Ok(_) => {}
+                Ok(response) => {
+                    let mut state = self.lock();
+                    let _ = state.cluster.machine.absorb(self.now(), id, response);
+                    if state.cluster.machine.removed_by().is_some() {
+                        agreed = true;
+                        break;
+                    }
+                }
                 Err(e) => {
                     why =
                         format!("{} did not answer: {e}", self.lock().cluster.machine.name_of(&id))
@@ -212,14 +224,14 @@ impl Control {
     pub fn node(&self, reference: &str) -> Result<api::Node, Error> {
         let state = self.lock();
         let id = find_node(&state, reference)?;
-        Ok(view::node(self, &state, id))
+        Ok(view::node(self, &state, &Sessions::ask(self, &state), id))
     }
 
     /// Removes members for good; several are divided by commas.
     pub fn remove_nodes(&self, references: &str) -> Result<(), Error> {
-        let ended = self.await_removal();
-        {
+        let ended = {
             let mut state = self.lock();
+            check_belongs(&state)?;
             let dead = references
                 .split(',')
                 .map(|reference| find_node(&state, reference))
@@ -232,9 +244,11 @@ impl Control {
                 )));
             }
             let begun = state.cluster.machine.remove(self.now(), dead);
-            self.settle_cluster(&mut state)?;
             begun.map_err(|why| Error::conflict(format!("nothing was removed: {why}")))?;
-        }
+            let ended = state.cluster.await_removal();
+            self.settle_cluster(&mut state)?;
+            ended
+        };
         self.wake.notify_one();
         let waited =
             self.runtime.block_on(async { tokio::time::timeout(stream::AGREEMENT, ended).await });
@@ -301,8 +315,17 @@ fn check_pools(pools: &Pools) -> Result<(), Error> {
     Ok(())
 }
 
+/// Nothing can be done for a cluster by a host that was removed from it.
+pub(in crate::control) fn check_belongs(state: &State) -> Result<(), Error> {
+    match view::removed_by(state) {
+        Some(by) => Err(Error::conflict(api::removal_notice(&by))),
+        None => Ok(()),
+    }
+}
+
 /// Joining would lose what this host has, and it is said what.
 fn check_alone(state: &State) -> Result<(), Error> {
+    check_belongs(state)?;
     let members = state.cluster.machine.replica().members().count();
     if members > 1 {
         return Err(Error::conflict(format!(
@@ -334,7 +357,7 @@ fn check_idle(state: &State) -> Result<(), Error> {
 }
 
 /// The member with this name, id or unambiguous beginning of an id.
-fn find_node(state: &State, reference: &str) -> Result<NodeId, Error> {
+pub(in crate::control) fn find_node(state: &State, reference: &str) -> Result<NodeId, Error> {
     let machine = &state.cluster.machine;
     let members: Vec<NodeId> = machine.replica().members().map(|(id, _)| id).collect();
     let named: Vec<NodeId> =

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 
 use crate::api;
+use crate::control::seal::view::Sessions;
 use crate::control::state::{Control, State};
 use crate::core::cluster::allocate;
 use crate::core::cluster::entry::{NodeId, Space};
@@ -24,18 +25,26 @@ pub(in crate::control) fn cluster(control: &Control, state: &State) -> api::Clus
 
 /// All members, this host first, the others by name.
 pub(in crate::control) fn nodes(control: &Control, state: &State) -> Vec<api::Node> {
+    let sessions = Sessions::ask(control, state);
     let members = state.cluster.machine.replica().members();
-    let mut all: Vec<api::Node> = members.map(|(id, _)| node(control, state, id)).collect();
+    let of = |(id, _)| node(control, state, &sessions, id);
+    let mut all: Vec<api::Node> = members.map(of).collect();
     all.sort_by(|a, b| (!a.this, &a.name, &a.id).cmp(&(!b.this, &b.name, &b.id)));
     all
 }
 
 /// One member.
-pub(in crate::control) fn node(control: &Control, state: &State, id: NodeId) -> api::Node {
+pub(in crate::control) fn node(
+    control: &Control,
+    state: &State,
+    sessions: &Sessions,
+    id: NodeId,
+) -> api::Node {
     let machine = &state.cluster.machine;
     let said = machine.replica().node(&id).cloned().unwrap_or_else(|| control.myself());
     let this = id == machine.me();
     let node_state = match machine.down_since(&id) {
+        _ if this && let Some(by) = removed_by(state) => api::NodeState::Removed { by },
         _ if this || machine.is_up(&id) => api::NodeState::Up,
         Some(since) => {
             api::NodeState::Down { seconds: control.now().saturating_sub(since).as_secs() }
@@ -52,7 +61,14 @@ pub(in crate::control) fn node(control: &Control, state: &State, id: NodeId) -> 
         version: said.program.clone(),
         endpoints: machine.endpoints().filter(|(node, ..)| *node == id).count(),
         path_mtu: machine.path_mtu(&id),
+        seal: sessions.with(&id),
     }
+}
+
+/// The name of the node that has removed this host from the cluster.
+pub(in crate::control) fn removed_by(state: &State) -> Option<String> {
+    let machine = &state.cluster.machine;
+    machine.removed_by().map(|id| machine.name_of(&id))
 }
 
 /// The cluster's part of `status`.

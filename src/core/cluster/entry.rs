@@ -25,7 +25,18 @@ impl NodeId {
     pub fn id(&self) -> Id {
         Id::new(self.0)
     }
+
+    /// What it begins with.
+    pub fn brief(&self) -> Brief {
+        let mut brief = [0; 16];
+        brief.copy_from_slice(&self.0[..16]);
+        brief
+    }
 }
+
+/// The first half of a node's id, where many are to be named: two ids of which it
+/// is the same cannot be found.
+pub type Brief = [u8; 16];
 
 impl Entry {
     /// Whether it takes the place of `other`, which is about the same key. All
@@ -101,6 +112,9 @@ pub enum Key {
 }
 
 impl Key {
+    /// No [`Key::Member`] comes after it, and nothing else before.
+    pub const LAST_MEMBER: Key = Key::Member(NodeId([0xff; 32]));
+
     /// The only node that may write it; `None` if every member may.
     pub fn owner(&self) -> Option<NodeId> {
         match self {
@@ -149,7 +163,7 @@ pub enum Body {
 }
 
 /// Whether a node belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Member {
     /// It does; `exchange` is its X25519 public key.
     Admitted {
@@ -160,6 +174,11 @@ pub enum Member {
     Removed {
         /// Whoever removed it.
         heir: NodeId,
+        /// Its X25519 public key: by this it is known if it comes back, and told.
+        exchange: [u8; 32],
+        /// Whom it had admitted, and who stays. Nobody else does of whom it alone
+        /// says that they belong.
+        kept: BTreeSet<Brief>,
     },
 }
 

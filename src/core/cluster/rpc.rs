@@ -13,13 +13,29 @@ use super::holding::Want;
 /// unread. A sync that has more to say says it in several rounds.
 pub const MAX_MESSAGE: usize = 4 << 20;
 
+/// What differs, or its first part where all would be too long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summaries {
+    /// The realms that differ, as far as this part goes.
+    pub realms: Vec<Realm>,
+    /// All that I have of these in this part, with versions and fingerprints.
+    pub have: Vec<(Key, Version, u64)>,
+    /// The end of this part, by realm and key; `None`: there is no other.
+    pub end: Option<Key>,
+}
+
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Are you there? The fallback of a probe that got lost as a datagram.
     Ping,
     /// Anti-entropy, first round: these are the digests of my realms.
-    Digests(Vec<(Realm, u64)>),
+    Digests {
+        /// Of all realms of which I have entries.
+        realms: Vec<(Realm, u64)>,
+        /// The end of what has been compared, by realm and key; `None`: nothing yet.
+        behind: Option<Box<Key>>,
+    },
     /// Second round: entries that you lack or have older, and keys that I want.
     Exchange {
         /// In the order of their keys.
@@ -29,11 +45,11 @@ pub enum Request {
     },
     /// Give me a part of what you own.
     Share(Space, Want),
-    /// I leave: remove me. The entries are my latest.
+    /// I leave: remove me. The entries are my latest, and whom I have admitted.
     Leave(Vec<Entry>),
     /// I am about to remove these nodes: take what they gave you, then nothing of
-    /// theirs any more, and tell me what you and they hold. The entries are what I
-    /// know of their ranges, and my [`Key::Node`].
+    /// theirs any more, and tell me what you and they hold, and who belongs. The
+    /// entries are what I know of their ranges, and my [`Key::Node`].
     Estate(Vec<NodeId>, Vec<Entry>),
     /// The removal did not come about: forget the promise. The entries are my
     /// [`Key::Node`], which says so; where one is known that does not, another
@@ -55,14 +71,12 @@ pub enum Response {
     /// To [`Request::Ping`], and where there is nothing else to say.
     Done,
     /// To [`Request::Digests`].
-    Summaries {
-        /// The realms that differ; not all of them where that would be too long.
-        realms: Vec<Realm>,
-        /// All that I have in these, with versions and fingerprints.
-        have: Vec<(Key, Version, u64)>,
-    },
+    Summaries(Summaries),
     /// Entries, in the order of their keys.
     Entries(Vec<Entry>),
     /// No, for this reason: one sentence.
     Refused(String),
+    /// No, because the host that asks was removed from the cluster: the entry that
+    /// says so, that of its author's own admission, and so on.
+    Removed(Vec<Entry>),
 }

@@ -1,4 +1,4 @@
-//! Which VTEPs may send frames of a network at all.
+//! Which VTEPs may send frames of a network at all, and in which dress.
 
 use std::net::IpAddr;
 
@@ -19,21 +19,52 @@ pub struct Admission<'a> {
     pub(super) mtu: u16,
 }
 
+/// How a frame came, or goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dress {
+    /// In plain VXLAN.
+    Clear,
+    /// Sealed, and known to be from that VTEP's host.
+    Sealed,
+}
+
 impl<'a> Admission<'a> {
     /// The network.
     pub fn network(&self) -> &'a Network {
         self.network
+    }
+
+    /// Whether it is for this VTEP and network as well.
+    pub fn covers(&self, vtep: IpAddr, vni: Vni, dress: Dress) -> bool {
+        self.vtep == vtep && self.network.vni == vni && self.network.dress() == dress
+    }
+}
+
+impl Network {
+    /// How its frames cross the underlay.
+    pub fn dress(&self) -> Dress {
+        if self.encrypted.is_some() { Dress::Sealed } else { Dress::Clear }
     }
 }
 
 impl Switch {
     /// Whether datagrams of `vni` from `vtep` are taken at all: asked before
     /// the inner frame is looked at.
-    pub fn admit(plan: &Plan, vtep: IpAddr, vni: Vni) -> Result<Admission<'_>, Reason> {
+    pub fn admit(
+        plan: &Plan,
+        vtep: IpAddr,
+        vni: Vni,
+        dress: Dress,
+    ) -> Result<Admission<'_>, Reason> {
         if vtep == plan.vtep {
             return Err(Reason::OwnAddress);
         }
         let network = plan.network(vni).ok_or(Reason::UnknownVni)?;
+        match (dress, network.dress()) {
+            (Dress::Clear, Dress::Sealed) => return Err(Reason::ClearOnEncrypted),
+            (Dress::Sealed, Dress::Clear) => return Err(Reason::SealedOnPlain),
+            _ => {}
+        }
         let foreign = network.is_foreign(vtep);
         if !foreign && !network.is_member(vtep) {
             return Err(Reason::Stranger);

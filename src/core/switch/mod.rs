@@ -13,6 +13,7 @@
 //! | icmp | what a packet shows of ICMP, and the messages that the router writes |
 //! | learn | what foreign VTEPs teach: MACs and addresses behind them |
 //! | limit | token buckets |
+//! | verify | frames that show that an encrypted network is one |
 //!
 //! The way of a frame from a container: endpoint guard, then ARP/ND, then
 //! broadcast and multicast, then the router, then the FDB. A frame out of VXLAN
@@ -28,6 +29,7 @@ mod neighbour;
 mod router;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::net::IpAddr;
 
@@ -39,7 +41,7 @@ use crate::wire::mac::Mac;
 use crate::wire::vnet::Offload;
 use crate::wire::vxlan::Vni;
 use crate::wire::{mss, partial};
-pub use admission::Admission;
+pub use admission::{Admission, Dress};
 use icmp::{Complaint, Seen, v6};
 use learn::Learned;
 use limit::{Limiter, Rate};
@@ -66,6 +68,8 @@ pub enum Verdict {
     To(Target),
     /// Send a copy to each of [`Switch::targets`].
     Flood,
+    /// Nothing more; it is the answer to a frame of `network verify`.
+    Verified,
     /// Send [`Switch::reply`] back to where the frame came from; the frame
     /// itself is done with, and counted if there is a reason.
     Reply(Option<Reason>),
@@ -141,6 +145,11 @@ impl Switch {
         view: &View,
     ) -> Verdict {
         let Admission { network, vtep, foreign, mtu } = admission;
+        let from = Target::Vtep(vtep);
+        let arrival = Arrival { network, now, from, view, offload: &Offload::NONE };
+        if let Some(verdict) = self.verify(arrival, frame) {
+            return verdict;
+        }
         let message = match guard::vtep(admission, frame, view) {
             Ok(message) => message,
             Err(reason) => return Verdict::Drop(reason),
@@ -152,8 +161,6 @@ impl Switch {
         if foreign {
             self.learned.note(plan, network, now, (vtep, view.src), message.as_ref());
         }
-        let from = Target::Vtep(vtep);
-        let arrival = Arrival { network, now, from, view, offload: &Offload::NONE };
         match message {
             Some(message) => self.neighbour_from_vtep(arrival, &message, foreign),
             None if view.dst.is_multicast() => self.multicast_from_vtep(arrival),

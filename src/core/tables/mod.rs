@@ -28,8 +28,9 @@ pub(in crate::core) use network::FIRST_VNI;
 pub use network::{Network, NewNetwork};
 
 use super::names::Zone;
+use super::ledger::{Ledger, Reading};
 use super::plan::{self, PortId};
-use crate::wire::vxlan;
+use crate::wire::{sealed, vxlan};
 
 /// Why the tables do not take a change: one sentence for the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,17 +56,19 @@ pub struct Underlay {
 }
 
 impl Underlay {
-    /// The largest IP packet inside the tunnel.
-    pub fn largest_mtu(&self) -> u16 {
-        self.inside(self.mtu)
+    /// The largest IP packet inside the tunnel, on a network that is encrypted or not.
+    pub fn largest_mtu(&self, encrypted: bool) -> u16 {
+        self.inside(self.mtu, encrypted)
     }
 
     /// What an underlay packet of this many bytes holds inside the tunnel.
-    fn inside(&self, packet: u16) -> u16 {
-        packet.saturating_sub(match self.vtep {
+    fn inside(&self, packet: u16, encrypted: bool) -> u16 {
+        let tunnel = match self.vtep {
             IpAddr::V4(_) => vxlan::OVERHEAD_V4,
             IpAddr::V6(_) => vxlan::OVERHEAD_V6,
-        })
+        };
+        let seal = if encrypted { sealed::OVERHEAD } else { 0 };
+        packet.saturating_sub(tunnel + seal)
     }
 }
 
@@ -83,6 +86,8 @@ pub struct Tables {
     /// What was measured of the ways to other VTEPs: the largest underlay packet
     /// that arrives, in bytes.
     paths: BTreeMap<IpAddr, u16>,
+    /// Of encrypted networks that were ever in a plan: what crossed the border.
+    ledgers: BTreeMap<Id, Arc<Ledger>>,
     /// Networks as the data plane has them; what changed is missing.
     built: BTreeMap<Id, Arc<plan::Network>>,
     /// Networks as DNS has them; likewise.
@@ -100,6 +105,7 @@ impl Tables {
             foreign: BTreeMap::new(),
             ports: BTreeMap::new(),
             paths: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
             built: BTreeMap::new(),
             zones: BTreeMap::new(),
         }
@@ -133,6 +139,14 @@ impl Tables {
     /// The network with exactly this id.
     pub fn get_network(&self, id: &Id) -> Option<&Network> {
         self.networks.get(id)
+    }
+
+    /// What crossed this host's border on an encrypted network; `None` if there is
+    /// no such network.
+    pub fn ledger(&self, network: &Id) -> Option<Reading> {
+        let encrypted = self.networks.get(network).is_some_and(Network::encrypted);
+        let ledger = self.ledgers.get(network);
+        encrypted.then(|| ledger.map(|l| l.read()).unwrap_or_default())
     }
 
     /// This host's underlay.
@@ -173,6 +187,12 @@ impl Tables {
     /// Adds a foreign VTEP; adding it again changes nothing.
     pub fn add_foreign(&mut self, network: &Id, vtep: IpAddr) -> Result<(), Refusal> {
         self.check_vtep(vtep)?;
+        if let Some(encrypted) = self.networks.get(network).filter(|n| n.encrypted()) {
+            return Err(Refusal::Conflict(format!(
+                "network {} is encrypted, and what is no member of the cluster has no key for it: create a network without --opt encrypted for VTEP {vtep}",
+                encrypted.name
+            )));
+        }
         self.foreign.entry(network.clone()).or_default().insert(vtep);
         self.built.remove(network);
         Ok(())

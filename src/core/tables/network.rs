@@ -17,6 +17,8 @@ use crate::wire::vxlan::Vni;
 pub(in crate::core) const FIRST_VNI: u32 = 4096;
 /// Docker's name for the MTU among the options.
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
+/// Docker's name for what makes a network encrypted.
+const ENCRYPTED_OPTION: &str = "encrypted";
 
 /// The record of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,8 +72,18 @@ impl Network {
 
     /// Whether broadcast and multicast are replicated.
     pub fn multicast(&self) -> bool {
-        matches!(self.options.get("multicast").map(String::as_str), Some("" | "true"))
+        is_on(&self.options, "multicast")
     }
+
+    /// Whether its frames leave a host sealed, or not at all. Its id says the same.
+    pub fn encrypted(&self) -> bool {
+        is_on(&self.options, ENCRYPTED_OPTION)
+    }
+}
+
+/// Whether an option was given, and not as false.
+fn is_on(options: &BTreeMap<String, String>, option: &str) -> bool {
+    matches!(options.get(option).map(String::as_str), Some("" | "true"))
 }
 
 /// A network to create. Everything but the name may be left out.
@@ -91,10 +103,17 @@ pub struct NewNetwork {
     pub mtu: Option<u16>,
     /// No default route.
     pub internal: bool,
-    /// `multicast`, `encrypted=false`, Docker's MTU option.
+    /// `encrypted`, `multicast`, Docker's MTU option.
     pub options: BTreeMap<String, String>,
     /// Free text.
     pub labels: BTreeMap<String, String>,
+}
+
+impl NewNetwork {
+    /// Whether it is to be encrypted.
+    pub fn encrypted(&self) -> bool {
+        is_on(&self.options, ENCRYPTED_OPTION)
+    }
 }
 
 impl Tables {
@@ -124,15 +143,17 @@ impl Tables {
         Ok(())
     }
 
-    /// Creates a network with a VNI and at least one subnet.
+    /// Creates a network with a VNI and at least one subnet. Its id is made of
+    /// `random`, and says whether it is encrypted.
     pub fn create_network(
         &mut self,
         new: NewNetwork,
         vni: Vni,
-        id: Id,
+        random: [u8; 32],
         now: SystemTime,
         host_routes: &[IpNet],
     ) -> Result<Network, Refusal> {
+        let id = Id::of_network(random, new.encrypted());
         self.check_network(&new, host_routes)?;
         self.check_vni(vni)?;
         let pools = self.pools(&new, host_routes)?;
@@ -171,6 +192,7 @@ impl Tables {
         self.foreign.remove(id);
         self.built.remove(id);
         self.zones.remove(id);
+        self.ledgers.remove(id);
         self.networks.remove(id);
     }
 
@@ -205,14 +227,15 @@ impl Tables {
             )));
         }
         let mtu = new.mtu.or(option);
-        let largest = self.underlay.largest_mtu();
+        let largest = self.underlay.largest_mtu(new.encrypted());
+        let taker = if new.encrypted() { "the encrypted tunnel" } else { "the tunnel" };
         let (smallest, family) = (smallest_mtu(ipv6), if ipv6 { "IPv6" } else { "IPv4" });
         match mtu {
             Some(mtu) if mtu < smallest => Err(Refusal::Invalid(format!(
                 "MTU {mtu} is too small: {family} needs at least {smallest}"
             ))),
             Some(mtu) if mtu > largest => Err(Refusal::Invalid(format!(
-                "MTU {mtu} does not fit the underlay: the largest possible is {largest}, because {} has an MTU of {} and the tunnel takes {}",
+                "MTU {mtu} does not fit the underlay: the largest possible is {largest}, because {} has an MTU of {} and {taker} takes {}",
                 self.underlay.vtep,
                 self.underlay.mtu,
                 self.underlay.mtu.saturating_sub(largest)
@@ -347,20 +370,15 @@ fn place_range(pools: &mut [Pool], range: Option<IpNet>) -> Result<(), Refusal> 
 fn check_options(options: &BTreeMap<String, String>) -> Result<(), Refusal> {
     for (key, value) in options {
         match (key.as_str(), value.as_str()) {
-            (MTU_OPTION, _) | ("multicast", "" | "true" | "false") | ("encrypted", "false") => {}
-            ("encrypted", "" | "true") => {
-                return Err(Refusal::Invalid(
-                    "encryption is not available in this version, and a network that was asked to be encrypted never sends in clear: create it without `encrypted`".to_owned(),
-                ));
-            }
-            ("multicast" | "encrypted", _) => {
+            (MTU_OPTION, _) | ("multicast" | ENCRYPTED_OPTION, "" | "true" | "false") => {}
+            ("multicast" | ENCRYPTED_OPTION, _) => {
                 return Err(Refusal::Invalid(format!(
                     "option {key}={value} is neither true nor false"
                 )));
             }
             _ => {
                 return Err(Refusal::Invalid(format!(
-                    "there is no option {key:?}: known are multicast, encrypted and {MTU_OPTION}"
+                    "there is no option {key:?}: known are encrypted, multicast and {MTU_OPTION}"
                 )));
             }
         }

@@ -26,6 +26,12 @@ impl Tables {
         }
     }
 
+    /// Nothing is known of any path any more: they were another cluster's.
+    pub fn forget_paths(&mut self) {
+        let known: Vec<IpAddr> = self.paths.keys().copied().collect();
+        known.into_iter().for_each(|vtep| self.set_path_mtu(vtep, None));
+    }
+
     /// The largest IP packet inside a network that reaches all its hosts: what
     /// was asked for at its creation, else what the underlay leaves; less, if a
     /// path to a VTEP that holds an endpoint of the network (or was added to it by
@@ -41,15 +47,16 @@ impl Tables {
 
     /// The same before any path is looked at: what containers of before may send.
     pub(super) fn widest_mtu(&self, network: &Network) -> u16 {
-        network.mtu.unwrap_or_else(|| self.underlay.largest_mtu())
+        network.mtu.unwrap_or_else(|| self.underlay.largest_mtu(network.encrypted()))
     }
 
     /// VTEPs of a network whose path takes less than the network's widest
     /// packets, and how much each takes inside the tunnel.
     pub(super) fn narrow(&self, network: &Network) -> Vec<(IpAddr, u16)> {
         let widest = self.widest_mtu(network);
-        let inside = self.paths.iter().map(|(vtep, mtu)| (*vtep, self.underlay.inside(*mtu)));
-        let mut narrow: Vec<_> = inside.filter(|(_, inside)| *inside < widest).collect();
+        let inside = |mtu| self.underlay.inside(mtu, network.encrypted());
+        let paths = self.paths.iter().map(|(vtep, mtu)| (*vtep, inside(*mtu)));
+        let mut narrow: Vec<_> = paths.filter(|(_, inside)| *inside < widest).collect();
         if !narrow.is_empty() {
             let here = self.vteps_of(&network.id);
             narrow.retain(|(vtep, _)| here.contains(vtep));
@@ -92,7 +99,7 @@ mod tests {
             let subnets = subnets.iter().map(|s| s.parse().unwrap()).collect();
             let new = NewNetwork { name: format!("n{n}"), subnets, ..NewNetwork::default() };
             let vni = Vni::new(4095 + u32::from(n)).unwrap();
-            tables.create_network(new, vni, id(n), SystemTime::UNIX_EPOCH, &[]).unwrap();
+            tables.create_network(new, vni, [n; 32], SystemTime::UNIX_EPOCH, &[]).unwrap();
             add(&mut tables, n, 10 + n, None);
             tables.bind(&id(10 + n), PortId(n.into()));
             add(&mut tables, n, 20 + n, Some("192.0.2.2"));
@@ -138,6 +145,9 @@ mod tests {
         assert_eq!((mtus(&tables), planned(&mut tables)), ([1330; 2], (1450, 1330, 1350)));
         tables.set_path_mtu(ip("192.0.2.2"), Some(9000));
         tables.set_path_mtu(ip("192.0.2.3"), None);
+        assert_eq!((mtus(&tables), planned(&mut tables)), ([1450; 2], (1450, 1450, 1450)));
+        tables.set_path_mtu(ip("192.0.2.2"), Some(1380));
+        tables.forget_paths();
         assert_eq!((mtus(&tables), planned(&mut tables)), ([1450; 2], (1450, 1450, 1450)));
     }
 

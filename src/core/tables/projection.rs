@@ -52,14 +52,17 @@ impl Tables {
     pub fn plan(&mut self) -> Plan {
         let live = self.live();
         let mut networks = Vec::with_capacity(live.len());
-        for id in &live {
-            let Some(network) = self.networks.get(id) else { continue };
-            let built = match self.built.get(id) {
+        for id in live {
+            let Some(network) = self.networks.get(&id) else { continue };
+            let built = match self.built.get(&id) {
                 Some(built) => built.clone(),
                 None => {
-                    let spec = self.spec(network);
+                    let ledger =
+                        network.encrypted().then(|| self.ledgers.entry(id.clone()).or_default());
+                    let ledger = ledger.cloned();
+                    let spec = plan::Spec { encrypted: ledger, ..self.spec(network) };
                     let built = Arc::new(plan::Network::new(self.seed, network.vni, spec));
-                    self.built.insert(id.clone(), built.clone());
+                    self.built.insert(id, built.clone());
                     built
                 }
             };
@@ -89,13 +92,6 @@ impl Tables {
         self.networks.values().flat_map(|n| n.pools.iter().map(|p| p.net)).collect()
     }
 
-    /// Networks with an endpoint that has a TAP here.
-    fn live(&self) -> Vec<Id> {
-        let of = |id| self.endpoints.get(id).map(|e| &e.network);
-        let live: BTreeSet<&Id> = self.ports.keys().filter_map(of).collect();
-        live.into_iter().cloned().collect()
-    }
-
     fn zone(&self, network: &Network) -> Zone {
         // One that is being attached just now has no name yet.
         let there = |e: &&Endpoint| e.holder != Holder::Here || self.ports.contains_key(&e.id);
@@ -105,6 +101,34 @@ impl Tables {
             addresses: &e.addresses,
         });
         Zone::new(&network.name, network.internal, entries)
+    }
+
+    /// The networks with a TAP here. Of several that claim one VNI, only one: the data
+    /// plane tells networks by it. An encrypted one goes before, or a member could
+    /// bring its frames into the open by giving its VNI to another network.
+    fn live(&self) -> Vec<Id> {
+        let mut networks = self.with_ports();
+        networks.dedup_by_key(|n| n.vni);
+        networks.into_iter().map(|n| n.id.clone()).collect()
+    }
+
+    /// Networks with a TAP here that the plan leaves out, each with the one that has
+    /// its VNI instead.
+    pub fn displaced(&self) -> Vec<(&Network, &Network)> {
+        let networks = self.with_ports();
+        let rivals = networks.chunk_by(|a, b| a.vni == b.vni);
+        let behind = rivals.flat_map(|rivals| rivals[1..].iter().map(|other| (*other, rivals[0])));
+        behind.collect()
+    }
+
+    /// By VNI, encrypted ones first, then by id.
+    fn with_ports(&self) -> Vec<&Network> {
+        let endpoints = self.ports.keys().filter_map(|id| self.endpoints.get(id));
+        let ids: BTreeSet<&Id> = endpoints.map(|e| &e.network).collect();
+        let mut networks: Vec<&Network> =
+            ids.into_iter().filter_map(|id| self.networks.get(id)).collect();
+        networks.sort_by_key(|n| (n.vni, !n.encrypted(), &n.id));
+        networks
     }
 
     /// Forgets the built forms of an endpoint's network.

@@ -1,3 +1,5 @@
+mod encrypted;
+
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
@@ -38,7 +40,8 @@ fn named(name: &str, subnets: &[&str]) -> NewNetwork {
 
 fn create(tables: &mut Tables, n: u8, new: NewNetwork) -> Result<Network, Refusal> {
     let vni = new.vni.or(Vni::new(4095 + u32::from(n))).unwrap();
-    tables.create_network(new, vni, id(n), SystemTime::UNIX_EPOCH, &[net("192.0.2.0/24")])
+    let random = id(n).bytes().unwrap();
+    tables.create_network(new, vni, random, SystemTime::UNIX_EPOCH, &[net("192.0.2.0/24")])
 }
 
 fn endpoint(name: &str) -> NewEndpoint {
@@ -98,12 +101,13 @@ fn a_network_of_little_more_than_a_name_takes_defaults() {
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
     let vni = Vni::new(77).unwrap();
     let network =
-        tables.create_network(named("a", &["10.0.0.0/24"]), vni, id(1), now, &[]).unwrap();
+        tables.create_network(named("a", &["10.0.0.0/24"]), vni, [1; 32], now, &[]).unwrap();
+    assert_eq!(network.id, Id::new([1; 32]));
     assert_eq!(network.vni, vni);
     assert_eq!(network.pools[0].gateway, ip("10.0.0.1"));
     assert_eq!(network.created, "1970-01-02T00:00:00Z");
     assert_eq!(tables.mtu(&network), 1450);
-    let same = tables.create_network(named("b", &["10.0.1.0/24"]), vni, id(2), now, &[]);
+    let same = tables.create_network(named("b", &["10.0.1.0/24"]), vni, [2; 32], now, &[]);
     refused(same, "VNI 77 is taken by network a");
 }
 
@@ -189,8 +193,6 @@ fn options_are_known_or_refused() {
         ..named("a", &["10.2.0.0/24"])
     };
     for (key, value, part) in [
-        ("encrypted", "", "never sends in clear"),
-        ("encrypted", "true", "never sends in clear"),
         ("encrypted", "1", "neither true nor false"),
         ("multicast", "yes", "neither true nor false"),
         ("speed", "high", "no option \"speed\""),
@@ -203,7 +205,7 @@ fn options_are_known_or_refused() {
     twice.mtu = Some(1300);
     refused(create(&mut tables, 1, twice), "given twice");
     let clear = create(&mut tables, 1, with("encrypted", "false")).unwrap();
-    assert!(!clear.multicast());
+    assert!(!clear.multicast() && !clear.encrypted());
     tables.remove_network(&id(1));
     let small = create(&mut tables, 1, with("com.docker.network.driver.mtu", "1400")).unwrap();
     assert_eq!(tables.mtu(&small), 1400);

@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::load::Peer;
+use super::mesh::Secrecy::{Clear, Encrypted};
 use super::{kernel, mesh};
 use crate::lab::custody::Custody;
 use crate::lab::ethtool;
@@ -27,6 +28,10 @@ pub enum Kind {
     Vxmesh,
     /// The same with `--offload off`: one frame a call.
     VxmeshPlain,
+    /// The same on an encrypted network, with AES-256-GCM.
+    VxmeshAes,
+    /// The same on an encrypted network, with ChaCha20-Poly1305.
+    VxmeshChacha,
     /// One host: two ports of a kernel bridge.
     Bridge,
     /// One host: two endpoints of a vxmesh daemon.
@@ -42,6 +47,8 @@ impl fmt::Display for Kind {
             Kind::Vxlan => "kernel VXLAN",
             Kind::Vxmesh => "vxmesh",
             Kind::VxmeshPlain => "vxmesh, offload off",
+            Kind::VxmeshAes => "vxmesh, encrypted, AES-256-GCM",
+            Kind::VxmeshChacha => "vxmesh, encrypted, ChaCha20-Poly1305",
             Kind::Bridge => "kernel bridge",
             Kind::VxmeshLocal => "vxmesh, one host",
             Kind::VxmeshIdle => "vxmesh, idle",
@@ -107,8 +114,16 @@ pub(super) fn build(kind: Kind, wire: Wire, custody: &Custody) -> anyhow::Result
         Kind::Veth => kernel::veth(wire).map_err(Into::into),
         Kind::Vxlan => underlay(wire).and_then(|u| kernel::vxlan(&u)).map_err(Into::into),
         Kind::Bridge => kernel::bridge().map_err(Into::into),
-        Kind::Vxmesh => mesh::two_hosts(underlay(wire)?, &[], custody),
-        Kind::VxmeshPlain => mesh::two_hosts(underlay(wire)?, &["--offload", "off"], custody),
+        Kind::Vxmesh => mesh::two_hosts(underlay(wire)?, &[], Clear, custody),
+        Kind::VxmeshPlain => {
+            mesh::two_hosts(underlay(wire)?, &["--offload", "off"], Clear, custody)
+        }
+        Kind::VxmeshAes => {
+            mesh::two_hosts(underlay(wire)?, &["--cipher", "aes-256-gcm"], Encrypted, custody)
+        }
+        Kind::VxmeshChacha => {
+            mesh::two_hosts(underlay(wire)?, &["--cipher", "chacha20-poly1305"], Encrypted, custody)
+        }
         Kind::VxmeshLocal => mesh::one_host(underlay(wire)?, custody),
         Kind::VxmeshIdle => mesh::idle(underlay(wire)?, custody),
     };

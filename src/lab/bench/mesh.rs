@@ -19,15 +19,25 @@ const NETWORK: &str = "bench";
 /// How many containers an idle daemon has.
 const IDLE_ENDPOINTS: u16 = 100;
 
+/// What the network of a lane is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Secrecy {
+    /// Plain VXLAN.
+    Clear,
+    /// `--opt encrypted`.
+    Encrypted,
+}
+
 /// One container on the first host, two on the second. The daemons get these flags.
 pub(super) fn two_hosts(
     underlay: Underlay,
     flags: &[&str],
+    secrecy: Secrecy,
     custody: &Custody,
 ) -> anyhow::Result<Lane> {
     let hosts =
         (0..2).map(|n| start(&underlay, n, flags, custody)).collect::<anyhow::Result<Vec<_>>>()?;
-    create(&hosts[0])?;
+    create(&hosts[0], secrecy)?;
     hosts[1].join(&hosts[0])?;
     hosts[1].await_status(|s| s.networks == 1)?;
     let from = container(&hosts[0], 11)?;
@@ -40,7 +50,7 @@ pub(super) fn two_hosts(
 /// Three containers on one host.
 pub(super) fn one_host(underlay: Underlay, custody: &Custody) -> anyhow::Result<Lane> {
     let host = start(&underlay, 0, &[], custody)?;
-    create(&host)?;
+    create(&host, Secrecy::Clear)?;
     let from = container(&host, 11)?;
     let to = vec![container(&host, 21)?, container(&host, 22)?];
     lane(from, to, vec![host], underlay)
@@ -49,7 +59,7 @@ pub(super) fn one_host(underlay: Underlay, custody: &Custody) -> anyhow::Result<
 /// A hundred containers on one host.
 pub(super) fn idle(underlay: Underlay, custody: &Custody) -> anyhow::Result<Lane> {
     let host = start(&underlay, 0, &[], custody)?;
-    create(&host)?;
+    create(&host, Secrecy::Clear)?;
     let from = container(&host, 1)?;
     let to =
         (2..=IDLE_ENDPOINTS).map(|n| container(&host, n)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -78,12 +88,14 @@ fn start(
 }
 
 /// Makes the network that all containers of a lane are on.
-fn create(host: &Host) -> anyhow::Result<()> {
+fn create(host: &Host, secrecy: Secrecy) -> anyhow::Result<()> {
+    let encrypted = (secrecy == Secrecy::Encrypted).then(|| ("encrypted".into(), String::new()));
     let create = NetworkCreate {
         name: NETWORK.to_owned(),
         subnets: vec![IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 77, 0, 0), 16))],
         gateways: vec![Ipv4Addr::new(10, 77, 255, 254).into()],
         vni: Vni::new(4242),
+        options: encrypted.into_iter().collect(),
         ..NetworkCreate::default()
     };
     let _: Network = host.api.post("/v1/networks", &create)?;

@@ -3,7 +3,10 @@
 use anyhow::bail;
 use serde::Serialize;
 
-use super::lanes::Kind::{self, Bridge, Veth, Vxlan, Vxmesh, VxmeshIdle, VxmeshLocal, VxmeshPlain};
+use super::lanes::Kind::{
+    self, Bridge, Veth, Vxlan, Vxmesh, VxmeshAes, VxmeshChacha, VxmeshIdle, VxmeshLocal,
+    VxmeshPlain,
+};
 use super::lanes::Wire::{self, Segmenting, Whole};
 use super::load::udp::Shape;
 
@@ -48,7 +51,7 @@ pub(super) enum Load {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(tag = "of", rename_all = "kebab-case")]
 pub enum Target {
-    /// At least this much of what the kernel reaches in the same run.
+    /// At least this much of what the reference reaches in the same run.
     Ratio {
         /// What must be.
         floor: f64,
@@ -68,6 +71,8 @@ pub enum Target {
 
 const OVERLAYS: &[Kind] = &[Veth, Vxlan, Vxmesh, VxmeshPlain];
 const LOCAL: &[Kind] = &[Bridge, VxmeshLocal];
+const AES: &[Kind] = &[Vxmesh, VxmeshAes];
+const CHACHA: &[Kind] = &[Vxmesh, VxmeshChacha];
 
 impl Row {
     const fn new(id: &'static str, title: &'static str, load: Load) -> Row {
@@ -102,14 +107,19 @@ impl Row {
         self
     }
 
-    /// The lane that the others are compared with.
+    /// The lane that the others are compared with: the kernel's, or the same in clear.
     pub(super) fn reference(&self) -> Option<Kind> {
-        self.kinds.iter().copied().find(|kind| matches!(kind, Vxlan | Bridge))
+        match self.kinds {
+            [first @ Vxmesh, _, ..] => Some(*first),
+            kinds => kinds.iter().copied().find(|kind| matches!(kind, Vxlan | Bridge)),
+        }
     }
 
     /// The lane that the target speaks of.
     pub(super) fn subject(&self) -> Option<Kind> {
-        self.kinds.iter().copied().find(|kind| matches!(kind, Vxmesh | VxmeshLocal | VxmeshIdle))
+        let reference = self.reference();
+        let ours = |kind: &Kind| !matches!(kind, Veth | Vxlan | Bridge);
+        self.kinds.iter().copied().find(|kind| ours(kind) && Some(*kind) != reference)
     }
 }
 
@@ -148,6 +158,28 @@ pub static ROWS: &[Row] = &[
         .ratio(1.0, 2.0),
     Row::new("rr-tcp", "request/response, TCP, 1 byte", Load::EchoTcp).ratio(0.70, 0.9),
     Row::new("rr-udp", "request/response, UDP, 1 byte", Load::EchoUdp).ratio(0.70, 0.9),
+    Row::new("aes-tcp-1", "TCP, 1 stream, AES-256-GCM beside clear", STREAM)
+        .on(AES)
+        .ratio(0.60, 0.80),
+    Row::new("aes-udp-64", "UDP, 64 bytes, AES-256-GCM beside clear", SMALL)
+        .on(AES)
+        .ratio(0.80, 1.0),
+    Row::new("aes-rr-tcp", "request/response, TCP, AES-256-GCM beside clear", Load::EchoTcp)
+        .on(AES)
+        .ratio(0.85, 1.0),
+    Row::new("chacha-tcp-1", "TCP, 1 stream, ChaCha20-Poly1305 beside clear", STREAM)
+        .on(CHACHA)
+        .ratio(0.40, 0.60),
+    Row::new("chacha-udp-64", "UDP, 64 bytes, ChaCha20-Poly1305 beside clear", SMALL)
+        .on(CHACHA)
+        .ratio(0.80, 1.0),
+    Row::new(
+        "chacha-rr-tcp",
+        "request/response, TCP, ChaCha20-Poly1305 beside clear",
+        Load::EchoTcp,
+    )
+    .on(CHACHA)
+    .ratio(0.85, 1.0),
     Row::new("memory", "memory of a daemon after bulk traffic", Load::Memory).on(&[Vxmesh]),
     Row::new("idle-memory", "memory, idle with 100 endpoints", Load::IdleMemory)
         .on(&[VxmeshIdle])
@@ -185,7 +217,10 @@ mod tests {
     fn rows_are_selected_by_id_or_part_of_it() {
         assert_eq!(ids(&[]).len(), ROWS.len());
         assert_eq!(ids(&["tcp-1"]), ["tcp-1"]);
-        assert_eq!(ids(&["rr", "udp-mixed"]), ["udp-mixed", "rr-tcp", "rr-udp"]);
+        assert_eq!(
+            ids(&["rr", "udp-mixed"]),
+            ["udp-mixed", "rr-tcp", "rr-udp", "aes-rr-tcp", "chacha-rr-tcp"]
+        );
         let error = select(&["tcp".into(), "sctp".into()]).unwrap_err().to_string();
         assert_eq!(error, "no row fits \"sctp\": see \"vxmesh bench --list\"");
     }

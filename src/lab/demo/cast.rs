@@ -17,6 +17,7 @@ pub(super) struct Segment {
     pub(super) vni: u32,
     pub(super) subnets: &'static [IpNet],
     pub(super) gateways: &'static [IpAddr],
+    pub(super) encrypted: bool,
 }
 
 /// The one whose containers talk.
@@ -28,6 +29,7 @@ pub(super) static BLUE: Segment = Segment {
         IpNet::new_assert(blue6(0), 64),
     ],
     gateways: &[IpAddr::V4(Ipv4Addr::new(10, 88, 0, 1)), blue6(1)],
+    encrypted: false,
 };
 
 /// The one that must not reach it.
@@ -36,6 +38,16 @@ pub(super) static RED: Segment = Segment {
     vni: 4343,
     subnets: &[IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 99, 0, 0)), 24)],
     gateways: &[IpAddr::V4(Ipv4Addr::new(10, 99, 0, 1))],
+    encrypted: false,
+};
+
+/// The one whose frames nobody between the hosts can read.
+pub(super) static GOLD: Segment = Segment {
+    name: "gold",
+    vni: 4444,
+    subnets: &[IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 77, 0, 0)), 24)],
+    gateways: &[IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1))],
+    encrypted: true,
 };
 
 /// A container of the demo.
@@ -58,10 +70,14 @@ pub(super) static DB_2: Role =
     Role { name: "db-2", host: 2, network: &BLUE, ips: &[blue4(22), blue6(0x22)] };
 pub(super) static RED_1: Role = Role { name: "red-1", host: 0, network: &RED, ips: &[red4(11)] };
 pub(super) static RED_2: Role = Role { name: "red-2", host: 1, network: &RED, ips: &[red4(21)] };
+pub(super) static GOLD_1: Role =
+    Role { name: "gold-1", host: 1, network: &GOLD, ips: &[gold4(11)] };
+pub(super) static GOLD_2: Role =
+    Role { name: "gold-2", host: 2, network: &GOLD, ips: &[gold4(21)] };
 
 /// All containers, in the order in which they appear.
-pub(super) fn roles() -> [&'static Role; 6] {
-    [&WEB_1, &WEB_2, &DB_1, &DB_2, &RED_1, &RED_2]
+pub(super) fn roles() -> [&'static Role; 8] {
+    [&WEB_1, &WEB_2, &DB_1, &DB_2, &RED_1, &RED_2, &GOLD_1, &GOLD_2]
 }
 
 /// `--ip 10.88.0.11 --ip fd00:88::11`.
@@ -79,6 +95,10 @@ const fn blue6(n: u16) -> IpAddr {
 
 const fn red4(n: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 99, 0, n))
+}
+
+const fn gold4(n: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 77, 0, n))
 }
 
 /// The lab drawn: a box for each host.

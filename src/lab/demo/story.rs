@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail, ensure};
 
 use super::cast::{
-    self, BLUE, DB_1, DB_2, HOSTS, RED, RED_1, RED_2, Role, Segment, WEB_1, WEB_2, ip_flags,
+    self, BLUE, DB_1, DB_2, GOLD, GOLD_1, GOLD_2, HOSTS, RED, RED_1, RED_2, Role, Segment, WEB_1,
+    WEB_2, ip_flags,
 };
 use super::report::{Report, size, time};
 use super::world::{World, counter, drops};
-use crate::api::Status;
+use crate::api::{Session, Status, Verification, Verify};
 use crate::core::drops::Reason;
 use crate::lab::bulk::{Limit, Transfer};
 use crate::lab::custody::until;
@@ -37,6 +38,7 @@ pub(super) fn play(world: &mut World, report: &mut Report, keep: bool) -> anyhow
     pings(world, report)?;
     bulk(world, report)?;
     isolation(world, report)?;
+    secrecy(world, report)?;
     crash(world, report)?;
     if !keep {
         tidy(world, report)?;
@@ -118,7 +120,12 @@ fn create(
     let first = &world.hosts[0];
     report.command(
         &first.name,
-        format_args!("vxmesh network create {} --vni {}{subnets}", segment.name, segment.vni),
+        format_args!(
+            "vxmesh network create {} --vni {}{subnets}{}",
+            segment.name,
+            segment.vni,
+            if segment.encrypted { " --opt encrypted" } else { "" }
+        ),
     );
     let before = world.hosts[1].status()?.networks;
     let network = world.create_network(first, segment)?;
@@ -225,6 +232,44 @@ fn isolation(world: &World, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn secrecy(world: &World, report: &mut Report) -> anyhow::Result<()> {
+    create(world, report, &GOLD, "An encrypted network, and what the underlay sees of it")?;
+    let host = world.host_of(&GOLD_1);
+    let sessions = host.await_status(|s| {
+        let sealed = |s: &Session| s.wanted && s.cipher.is_some();
+        s.encrypted.sessions.iter().any(sealed)
+    });
+    let what = format_args!("{} has a session with {}", host.name, HOSTS[GOLD_2.host]);
+    report.check(what, sessions.map(|_| "keys by Noise IK, over UDP 4789"));
+    let sealed = host.await_status(|s| {
+        s.encrypted.networks.iter().any(|n| n.name == GOLD.name && n.unreachable.is_empty())
+    });
+    report.check(
+        format_args!("{} has keys with {}", host.name, HOSTS[GOLD_2.host]),
+        sealed.map(|s| {
+            let cipher = s.encrypted.sessions.iter().find_map(|session| session.cipher.clone());
+            cipher.unwrap_or_default()
+        }),
+    );
+    report.check("gold-1 to gold-2, across", answered(world.ping(&GOLD_1, GOLD_2.ips[0], 5)?));
+
+    let limit = Limit { bytes: 1 << 30, time: Duration::from_secs(2) };
+    let (across, _) = measured(world, &GOLD_1, &GOLD_2, limit)?;
+    if let Ok(transfer) = &across {
+        report.figure("one TCP stream across hosts, encrypted", rate(transfer));
+    }
+    report.check("gold-1 to gold-2, every byte checked", across.map(shown));
+
+    report.command(&host.name, format_args!("vxmesh network verify {}", GOLD.name));
+    let found: Verification =
+        host.api.post(&format!("/v1/networks/{}/verify", GOLD.name), &Verify::default())?;
+    for check in found.peers.into_iter().flat_map(|peer| peer.checks) {
+        let saw = if check.passed { Ok(check.found) } else { Err(anyhow!(check.found)) };
+        report.check(check.name, saw);
+    }
+    Ok(())
+}
+
 fn crash(world: &mut World, report: &mut Report) -> anyhow::Result<()> {
     report.step("A daemon killed under a running transfer, and started again");
     let forever = Limit { bytes: u64::MAX, time: Duration::from_secs(30) };
@@ -264,7 +309,7 @@ fn tidy(world: &mut World, report: &mut Report) -> anyhow::Result<()> {
         let saw = world.detach(role).map(|()| "only lo is left in it");
         report.check(format_args!("{} is detached", role.name), saw);
     }
-    for segment in [&BLUE, &RED] {
+    for segment in [&BLUE, &RED, &GOLD] {
         report.command(HOSTS[0], format_args!("vxmesh network rm {}", segment.name));
         world.hosts[0].await_status(|s| s.remote_endpoints == 0)?;
         world.hosts[0].api.delete(&format!("/v1/networks/{}", segment.name))?;

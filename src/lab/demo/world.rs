@@ -68,6 +68,11 @@ impl World {
             name: segment.name.to_owned(),
             subnets: segment.subnets.to_vec(),
             vni: Vni::new(segment.vni),
+            options: segment
+                .encrypted
+                .then(|| ("encrypted".into(), String::new()))
+                .into_iter()
+                .collect(),
             ..NetworkCreate::default()
         };
         host.api.post("/v1/networks", &create)

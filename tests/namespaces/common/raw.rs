@@ -78,12 +78,16 @@ impl PacketSocket {
 
     /// Whether one of the frames heard since the last call holds these bytes.
     pub(crate) fn has_heard(&self, bytes: &[u8]) -> bool {
-        let mut frame = vec![0; 1 << 16];
-        let mut heard = false;
+        self.frames().iter().any(|frame| frame.windows(bytes.len()).any(|w| w == bytes))
+    }
+
+    /// The frames heard since the last call.
+    pub(crate) fn frames(&self) -> Vec<Vec<u8>> {
+        let (mut frames, mut frame) = (Vec::new(), vec![0; 1 << 16]);
         while let Ok(length) = nix::unistd::read(&self.0, &mut frame) {
-            heard |= frame[..length].windows(bytes.len()).any(|w| w == bytes);
+            frames.push(frame[..length].to_vec());
         }
-        heard
+        frames
     }
 }
 

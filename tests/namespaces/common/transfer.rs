@@ -96,7 +96,7 @@ fn receive(listener: &TcpListener, bytes: u64, progress: &AtomicU64) {
 
 /// Bytes that differ at every position, so that nothing can be lost, doubled
 /// or moved unseen (splitmix64 of the position; `at` is a multiple of 8).
-fn pattern(at: u64, out: &mut [u8]) {
+pub(crate) fn pattern(at: u64, out: &mut [u8]) {
     for (word, position) in out.chunks_mut(8).zip(at / 8..) {
         let mut z = position.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -22,11 +22,28 @@ const LEGS: usize = 5;
 /// Who has asked.
 #[derive(Clone, Copy)]
 pub(crate) enum Caller {
-    Machine(CallId),
+    /// By itself, again and again: a sync, or a probe.
+    Background(CallId),
+    /// For a removal.
+    Removal(CallId),
     /// A command.
     Job(u64),
     Join,
     Leave,
+}
+
+impl Caller {
+    /// Who has asked for it: somebody, if it is for a removal, or nobody.
+    pub(crate) fn machine(id: CallId, request: &Request) -> Caller {
+        match request {
+            Request::Estate(..) | Request::Release(..) => Caller::Removal(id),
+            _ => Caller::Background(id),
+        }
+    }
+
+    fn is_command(self) -> bool {
+        !matches!(self, Caller::Background(_))
+    }
 }
 
 /// A request on its way.
@@ -78,6 +95,7 @@ impl World {
     ) {
         let request = self.written(from, at, request);
         self.hosts[from].calls += 1;
+        self.hosts[from].commands += usize::from(caller.is_command());
         let life = self.hosts[from].life;
         let exchange = self.hosts[from].identity().exchange_public();
         let target = self.at(at).filter(|to| self.open(from, *to));
@@ -162,7 +180,10 @@ impl World {
         }
         if leaves {
             let waits = |l: &Leaving| l.host == host && l.to == from && l.life == life;
-            self.leaving.retain(|l| !waits(l));
+            // It may have asked before: that question is still open.
+            if let Some(last) = self.leaving.iter().rposition(waits) {
+                self.leaving.remove(last);
+            }
         }
         self.respond(host, from, life, caller, response);
     }
@@ -187,8 +208,9 @@ impl World {
             return;
         }
         self.hosts[host].calls -= 1;
+        self.hosts[host].commands -= usize::from(caller.is_command());
         match caller {
-            Caller::Machine(id) => {
+            Caller::Background(id) | Caller::Removal(id) => {
                 self.with(host, |machine, clock| machine.answered(clock, id, response));
             }
             Caller::Job(job) => self.shared(job, response),
@@ -242,6 +264,12 @@ impl World {
         };
         let World { dice, settings, now, .. } = self;
         self.hosts[host].become_member(*now, dice, settings, entries);
+        // Who was admitted by a node that has been removed since, before anybody
+        // else heard of it, does not belong.
+        let h = &self.hosts[host];
+        if h.admitted_by().is_some_and(|by| self.truth.removed.contains(&by)) {
+            self.truth.bury(h.id());
+        }
         self.started(host);
     }
 
@@ -252,8 +280,7 @@ impl World {
         let idle = machine.endpoints().all(|(node, ..)| node != me);
         let contact = self.dice.pick(&machine.up()).and_then(|id| machine.contact(&id));
         let (true, Some((exchange, at))) = (idle, contact) else { return };
-        let own = machine.replica().entries().filter(|e| e.key.owner() == Some(me));
-        let request = Request::Leave(own.cloned().collect());
+        let Ok(request) = machine.farewell() else { return };
         self.call(host, Caller::Leave, exchange, at, request);
     }
 

@@ -162,12 +162,11 @@ impl World {
         self.replace_removed();
     }
 
-    /// Hosts that were removed while they were away, or whose leaving nobody
-    /// confirmed, are told by their people to begin anew.
+    /// Hosts that were removed while they were away, or whose joining or leaving
+    /// nobody confirmed, are told by their people to begin anew.
     pub(crate) fn replace_removed(&mut self) {
         for host in 0..self.hosts.len() {
-            let h = &self.hosts[host];
-            if h.joined && self.truth.removed.contains(&h.id()) {
+            if self.truth.removed.contains(&self.hosts[host].id()) {
                 self.start_anew(host);
             }
         }

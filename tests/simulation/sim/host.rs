@@ -62,6 +62,8 @@ pub(crate) struct Host {
     pub(crate) load: Load,
     /// Its calls under way.
     pub(crate) calls: usize,
+    /// Those of them that somebody waits for.
+    pub(crate) commands: usize,
 }
 
 impl Host {
@@ -83,6 +85,7 @@ impl Host {
             lag: Duration::ZERO,
             load: Load::default(),
             calls: 0,
+            commands: 0,
         }
     }
 
@@ -92,6 +95,11 @@ impl Host {
 
     pub(crate) fn id(&self) -> NodeId {
         self.identity().id()
+    }
+
+    /// Who has admitted it, as far as it knows itself.
+    pub(crate) fn admitted_by(&self) -> Option<NodeId> {
+        self.disk.get(&Key::Member(self.id())).map(|e| e.author)
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -119,7 +127,7 @@ impl Host {
         self.person.generation += 1;
         self.life += 1;
         self.wake = None;
-        self.calls = 0;
+        (self.calls, self.commands) = (0, 0);
         self.unsaved.clear();
         let node = Node {
             name: self.name.clone(),
@@ -160,7 +168,7 @@ impl Host {
         self.machine = None;
         self.life += 1;
         self.wake = None;
-        self.calls = 0;
+        (self.calls, self.commands) = (0, 0);
         self.unsaved.clear();
     }
 

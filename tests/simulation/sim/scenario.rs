@@ -110,7 +110,7 @@ fn recover(world: &mut World, size: Size) -> Result<Duration, String> {
     world.heal();
     let step = Duration::from_millis(100);
     let quiet = |w: &World| {
-        let settled = |h: &Host| h.joined && h.calls == 0 && !w.truth.removed.contains(&h.id());
+        let settled = |h: &Host| h.joined && h.commands == 0 && !w.truth.removed.contains(&h.id());
         w.leaving.is_empty() && w.jobs.is_idle() && w.hosts.iter().all(settled)
     };
     let limit = Duration::from_secs(90);
@@ -189,7 +189,7 @@ fn state(world: &World) -> String {
     let hosts = world.hosts.iter().enumerate().map(|(i, h)| match &h.machine {
         None => format!("{i}: down"),
         Some(m) => format!(
-            "{i}: {:?} {} {:?} entries={} members={} up={} health={} key={} calls={}",
+            "{i}: {:?} {} {:?} entries={} members={} up={} health={} key={} calls={} commands={}",
             m.me(),
             if h.joined { "joined" } else { "alone" },
             m.counters(),
@@ -199,8 +199,15 @@ fn state(world: &World) -> String {
             m.health(),
             m.key_number(),
             h.calls,
+            h.commands,
         ),
     });
     let hosts: Vec<String> = hosts.collect();
-    format!("at {:?}\n  {}", world.now, hosts.join("\n  "))
+    format!(
+        "at {:?}, {} leaving, {} jobs\n  {}",
+        world.now,
+        world.leaving.len(),
+        world.jobs.len(),
+        hosts.join("\n  ")
+    )
 }

@@ -130,14 +130,21 @@ impl Truth {
     /// A removal is on a disk.
     pub(crate) fn remove(&mut self, entry: &Entry) {
         let removed = matches!(entry.body, Some(Body::Member(Member::Removed { .. })));
-        if let (Key::Member(id), true) = (&entry.key, removed)
-            && self.removed.insert(*id)
-        {
-            self.owned.values_mut().for_each(|owners| {
-                owners.remove(id);
-            });
-            self.endpoints.retain(|_, (node, _)| node != id);
+        if let (Key::Member(id), true) = (&entry.key, removed) {
+            self.bury(*id);
         }
+    }
+
+    /// A node belongs no more. True if it did.
+    pub(crate) fn bury(&mut self, id: NodeId) -> bool {
+        let new = self.removed.insert(id);
+        if new {
+            self.owned.values_mut().for_each(|owners| {
+                owners.remove(&id);
+            });
+            self.endpoints.retain(|_, (node, _)| *node != id);
+        }
+        new
     }
 
     /// Networks of removed nodes that nobody who stays has heard of are no more,

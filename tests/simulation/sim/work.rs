@@ -73,6 +73,10 @@ impl Jobs {
     pub(crate) fn is_idle(&self) -> bool {
         self.under_way.is_empty()
     }
+
+    pub(crate) fn len(&self) -> usize {
+        self.under_way.len()
+    }
 }
 
 impl World {
@@ -97,6 +101,10 @@ impl World {
     pub(crate) fn retry(&mut self, number: u64) {
         let Some(job) = self.jobs.under_way.get(&number) else { return };
         let (host, command) = (job.host, job.command.clone());
+        // As the daemon does: what cannot be stored is undone.
+        if self.hosts[host].disk_full {
+            return self.give_up(number);
+        }
         let clock = self.hosts[host].clock(self.now);
         let Some(machine) = &self.hosts[host].machine else { return };
         let made = match &command {
@@ -198,10 +206,11 @@ impl World {
         };
         let me = machine.me();
         Ok(Box::new(move |world: &mut World| {
-            let id: [u8; 32] = world.dice.bytes();
+            let id = Id::of_network(world.dice.bytes(), false);
+            let bytes = id.bytes().expect("it was made of bytes");
             let network = Network {
-                id: Id::new(id),
-                name: format!("net-{}", Id::new(id).short()),
+                name: format!("net-{}", id.short()),
+                id,
                 created: "2026-01-01T00:00:00Z".to_owned(),
                 vni,
                 mtu: None,
@@ -210,7 +219,7 @@ impl World {
                 options: BTreeMap::new(),
                 labels: BTreeMap::new(),
             };
-            world.truth.create(me, id, vni.get(), net);
+            world.truth.create(me, bytes, vni.get(), net);
             world.with(host, |machine, clock| machine.publish_network(clock, &network));
         }))
     }

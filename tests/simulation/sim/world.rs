@@ -240,9 +240,22 @@ impl World {
         let disk = &self.hosts[host].disk;
         disk.range(..=last).for_each(|(_, entry)| self.truth.remove(entry));
         if self.truth.removed.len() != before {
+            self.bury_unknown(host);
             let known = self.known_networks();
             self.truth.void_networks(None, &known);
         }
+    }
+
+    /// Whom a removed node had admitted, and its heir has never heard of, is removed
+    /// with it: `heir` is the first that has a removal on its disk.
+    fn bury_unknown(&mut self, heir: usize) {
+        let Some(machine) = &self.hosts[heir].machine else { return };
+        let unknown = |h: &&Host| h.joined && !machine.replica().is_member(&h.id());
+        let unknown: Vec<&Host> = self.hosts.iter().filter(unknown).collect();
+        while unknown.iter().any(|h| {
+            let orphan = h.admitted_by().is_some_and(|by| self.truth.removed.contains(&by));
+            orphan && self.truth.bury(h.id())
+        }) {}
     }
 
     /// Networks that any member knows, also those that do not run.
@@ -262,7 +275,8 @@ impl World {
             match output {
                 Output::Datagram { to, bytes } => self.send(host, to, bytes),
                 Output::Call { id, exchange, at, request, .. } => {
-                    self.call(host, Caller::Machine(id), exchange, at, request);
+                    let caller = Caller::machine(id, &request);
+                    self.call(host, caller, exchange, at, request);
                 }
                 Output::Removal(result) => self.removal_ended(host, result),
                 // For tables and data plane, which are not here.

@@ -6,17 +6,25 @@ use crate::core::cluster::entry::{Body, Entry, Key, Member, NodeId, Space};
 use crate::core::cluster::holding::Want;
 use crate::core::cluster::rpc::{Request, Response};
 
+/// Why a host that is mute promises nothing.
+pub(super) const MUTE: &str = "this host cannot write its state at present";
+
 impl Machine {
     pub(super) fn answer(&mut self, now: Now, peer: NodeId, request: Request) -> Response {
-        if !self.replica.is_member(&peer) {
+        if self.replica.is_removed(&peer) {
+            return self.notice_of_removal(peer);
+        }
+        if !self.replica.is_member(&peer) || self.removed_by().is_some() {
             return Response::Refused("this host is not a member of the cluster".to_owned());
         }
         if self.mute && request != Request::Ping {
-            return Response::Refused("this host cannot write its state at present".to_owned());
+            return Response::Refused(MUTE.to_owned());
         }
         match request {
             Request::Ping => Response::Done,
-            Request::Digests(theirs) => self.replica.answer_digests(&theirs),
+            Request::Digests { realms, behind } => {
+                Response::Summaries(self.replica.answer_digests(&realms, behind.map(|key| *key)))
+            }
             Request::Exchange { entries, want } => {
                 self.replica.answer_exchange(peer, entries, &want)
             }
@@ -68,6 +76,13 @@ impl Machine {
         let Request::Join { exchange, entries } = request else {
             return Response::Refused("a host that is no member may only ask to join".to_owned());
         };
+        if self.removed_by().is_some() {
+            return Response::Refused("it was removed from its cluster itself".to_owned());
+        }
+        // It may have written that already, and have forgotten it when it starts again.
+        if self.mute {
+            return Response::Refused(MUTE.to_owned());
+        }
         if self.replica.is_removed(&newcomer) {
             return Response::Refused(
                 "this host was removed from the cluster: start it with a fresh data directory"

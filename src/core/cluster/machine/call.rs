@@ -1,22 +1,27 @@
 //! What this host asks of others by itself.
 
+use std::time::Duration;
+
 use super::{CallId, Machine, Output};
 use crate::core::Now;
-use crate::core::cluster::entry::NodeId;
-use crate::core::cluster::rpc::{Request, Response};
+use crate::core::cluster::entry::{Key, NodeId};
+use crate::core::cluster::rpc::{Request, Response, Summaries};
 
 /// Calls under way at most; further ones wait for a later tick.
 const MAX_CALLS: usize = 16;
-/// Rounds of one sync: a megabyte each.
-const MAX_ROUNDS: u8 = 64;
+/// Rounds of one sync: about a megabyte each. It is more than all hosts may write.
+const MAX_ROUNDS: u16 = 1024;
+
+/// How long after a failed sync another is tried.
+const RETRY_INTERVAL: Duration = Duration::from_millis(800);
 
 /// What an answer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
-    /// The first half of a sync's round; so many entries differed in the one before.
-    Digests { to: NodeId, round: u8, differing: usize },
-    /// The second half; so many entries differed.
-    Exchange { to: NodeId, round: u8, differing: usize },
+    /// The first half of a sync's round.
+    Digests { to: NodeId, at: Progress },
+    /// The second half; where the next round begins.
+    Exchange { to: NodeId, at: Progress },
     /// Entries too long for a datagram.
     Push,
     /// A probe that datagrams did not answer.
@@ -27,12 +32,43 @@ pub(super) enum Call {
     Release,
 }
 
+/// How far a sync is. A pass compares all that differs, a part each round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    rounds: u16,
+    /// The end of what this pass has compared; `None` at its start.
+    behind: Option<Key>,
+    /// How many entries differed in this pass so far, and in the whole one before.
+    differing: usize,
+    before: usize,
+}
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress { rounds: 0, behind: None, differing: 0, before: usize::MAX }
+    }
+}
+
+impl Progress {
+    /// After a part with this end.
+    fn after(self, end: Option<Key>) -> Progress {
+        let rounds = self.rounds + 1;
+        match end {
+            Some(_) => Progress { rounds, behind: end, ..self },
+            None => Progress { rounds, before: self.differing, ..Progress::default() },
+        }
+    }
+}
+
 impl Machine {
     /// Starts a call, if the host is known and there are not too many.
     pub(super) fn call(&mut self, to: NodeId, call: Call, request: Request) -> bool {
         let exchange = self.replica.members().find(|(id, _)| *id == to).map(|(_, key)| key);
         let at = self.replica.node(&to).map(|n| n.control);
         let (Some(exchange), Some(at)) = (exchange, at) else { return false };
+        if self.removed_by().is_some() {
+            return false;
+        }
         // A sync that was begun before would carry what cannot be stored.
         if self.mute && !matches!(call, Call::Probe { .. }) {
             return false;
@@ -60,7 +96,7 @@ impl Machine {
             None => self.random_partner(),
         };
         if let Some(to) = to {
-            self.sync(to, 0, usize::MAX);
+            self.sync(to, Progress::default());
         }
         self.release_promises();
     }
@@ -77,9 +113,42 @@ impl Machine {
         others.get(i).copied()
     }
 
-    fn sync(&mut self, to: NodeId, round: u8, differing: usize) {
-        let request = self.replica.ask_digests();
-        self.call(to, Call::Digests { to, round, differing }, request);
+    fn sync(&mut self, to: NodeId, at: Progress) {
+        let request = self.replica.ask_digests(at.behind);
+        self.call(to, Call::Digests { to, at }, request);
+    }
+
+    /// Exchanges what differs of one part, and goes on behind it.
+    fn compare(&mut self, now: Now, to: NodeId, mut at: Progress, part: &Summaries) {
+        if at.behind.is_none() && self.replica.is_member(&to) {
+            self.differing.insert(to, (now, part.realms.len()));
+        }
+        let exchange = self.replica.ask_exchange(at.behind, part);
+        at.differing += exchange.as_ref().map_or(0, |(_, count)| *count);
+        // What did not fit one message follows in another pass, as long as that helps.
+        let ends = part.end.is_none() && (at.differing == 0 || at.differing >= at.before);
+        if ends || at.rounds >= MAX_ROUNDS {
+            self.counters.syncs += 1;
+            return;
+        }
+        let at = at.after(part.end);
+        match exchange {
+            Some((request, _)) => {
+                self.call(to, Call::Exchange { to, at }, request);
+            }
+            None => self.sync(to, at),
+        }
+    }
+
+    /// Another host is compared with soon in the place of one that should have
+    /// answered; that happens once a second at most, and not for those that are
+    /// lost.
+    fn sync_failed(&mut self, now: Now, to: NodeId) {
+        self.counters.failed_syncs += 1;
+        if self.membership.is_up(&to) {
+            let soon = self.jittered(RETRY_INTERVAL.min(self.settings.sync_interval));
+            self.next_sync = self.next_sync.min(now + soon);
+        }
     }
 
     /// A call was answered, or could not be (`None`).
@@ -87,25 +156,19 @@ impl Machine {
         let Some(call) = self.calls.remove(&id) else { return };
         match (call, response) {
             (
-                Call::Digests { to, round, differing },
-                Some(Response::Summaries { realms, have }),
+                Call::Digests { to, .. } | Call::Exchange { to, .. } | Call::Probe { to },
+                Some(Response::Removed(entries)),
             ) => {
-                if self.replica.is_member(&to) {
-                    self.differing.insert(to, (now, realms.len()));
-                }
-                match self.replica.ask_exchange(&realms, &have) {
-                    // What did not fit one message follows, as long as that helps.
-                    Some((request, left)) if left < differing && round < MAX_ROUNDS => {
-                        self.call(to, Call::Exchange { to, round, differing: left }, request);
-                    }
-                    _ => self.counters.syncs += 1,
-                }
-            }
-            (Call::Exchange { to, round, differing }, Some(Response::Entries(entries))) => {
                 self.replica.accept(to, entries);
-                self.sync(to, round + 1, differing);
             }
-            (Call::Digests { .. } | Call::Exchange { .. }, _) => self.counters.failed_syncs += 1,
+            (Call::Digests { to, at }, Some(Response::Summaries(part))) => {
+                self.compare(now, to, at, &part);
+            }
+            (Call::Exchange { to, at }, Some(Response::Entries(entries))) => {
+                self.replica.accept(to, entries);
+                self.sync(to, at);
+            }
+            (Call::Digests { to, .. } | Call::Exchange { to, .. }, _) => self.sync_failed(now, to),
             (Call::Probe { to }, response) => self.membership.reached(now, to, response.is_some()),
             (Call::Estate { to }, response) => self.estate_answered(now, to, response),
             (Call::Push | Call::Release, _) => {}
@@ -123,8 +186,13 @@ impl Machine {
                 self.after_changes(now);
                 Ok(())
             }
+            Response::Removed(entries) => {
+                self.replica.accept(from, entries);
+                self.after_changes(now);
+                Err("this host was removed from the cluster".to_owned())
+            }
             Response::Refused(why) => Err(why),
-            Response::Done | Response::Summaries { .. } => Ok(()),
+            Response::Done | Response::Summaries(_) => Ok(()),
         }
     }
 

@@ -4,14 +4,18 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `mod` | the face, timers, datagrams |
+//! | `absent` | endpoints of nodes that are away |
 //! | `answer` | what other hosts ask for |
 //! | `call` | what this host asks of others by itself: syncs, probes, removals |
+//! | `expelled` | what a removed host is told |
 //! | `paths` | how large a packet reaches others |
 //! | `ring` | keys of the control traffic and the token |
 //! | `own` | what this host writes: itself, networks, endpoints, ranges |
 
+mod absent;
 mod answer;
 mod call;
+mod expelled;
 mod own;
 mod packet;
 mod paths;
@@ -21,7 +25,7 @@ mod ring;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -41,9 +45,6 @@ use super::secret::identity::Identity;
 use super::secret::ring::KeyRing;
 use crate::core::Now;
 use crate::core::pmtu::{self, Prober};
-
-/// Entries of members in an introduction: what one datagram holds.
-const INTRODUCTION: usize = 5;
 
 /// How the machine behaves; the defaults are memberlist's for a local network.
 #[derive(Clone, Debug)]
@@ -112,12 +113,12 @@ pub enum Output {
     Removal(Result<(), String>),
     /// A node has become visible or invisible.
     Visible,
-    /// An IP packet of this many bytes reaches a node's host.
+    /// An IP packet of this many bytes reaches a VTEP.
     PathMtu {
-        /// The node.
-        node: NodeId,
-        /// Bytes.
-        mtu: u16,
+        /// The VTEP of a host that this one exchanges frames with.
+        vtep: IpAddr,
+        /// Bytes; `None`: no host is there any more that this one does so with.
+        mtu: Option<u16>,
     },
 }
 
@@ -178,8 +179,8 @@ pub struct Machine {
     /// Keys that changed and are not yet taken by the owner.
     changes: BTreeSet<Key>,
     prober: Prober<NodeId>,
-    /// Whose paths are probed.
-    probed: BTreeSet<NodeId>,
+    /// Whose paths are probed, and where they are.
+    probed: BTreeMap<NodeId, IpAddr>,
     /// When to look whose paths are to be probed; `None` if nothing has changed.
     next_survey: Option<Now>,
     counters: Counters,
@@ -242,7 +243,7 @@ impl Machine {
             down: BTreeMap::new(),
             changes: BTreeSet::new(),
             prober: Prober::new(pmtu::Settings::default(), nonce),
-            probed: BTreeSet::new(),
+            probed: BTreeMap::new(),
             next_survey: Some(now),
             counters: Counters::default(),
             mute: false,
@@ -252,6 +253,7 @@ impl Machine {
             machine.found();
         }
         machine.describe(start.node);
+        machine.share_promises();
         machine.abandon_removals();
         machine.learn_keys(now);
         machine.after_changes(now);
@@ -345,11 +347,12 @@ impl Machine {
     }
 
     /// Somebody with a key of the ring whom this host does not know, or no longer.
-    /// It may have been admitted while this host was away: then it shows by whom.
+    /// It may have been admitted while this host was away, or kept when its admitter
+    /// was removed: then it shows by whom.
     fn hear_stranger(&mut self, now: Now, sender: NodeId, packet: Option<Packet>) {
         self.refuse_datagram("not-a-member");
         if let Some(Packet::News(entries)) = packet
-            && !self.replica.is_removed(&sender)
+            && !self.replica.is_named_removed(&sender)
         {
             let of_members = |e: &Entry| matches!(e.key, Key::Member(_));
             self.replica.accept(sender, entries.into_iter().filter(of_members).collect());
@@ -360,17 +363,7 @@ impl Machine {
 
     /// Shows a host that does not hear us who has admitted us, and who that one.
     fn introduce(&mut self, to: SocketAddr) {
-        let mut chain: Vec<Entry> = Vec::new();
-        let mut next = self.me();
-        while let Some(entry) = self.replica.entry(&Key::Member(next)).cloned() {
-            let author = entry.author;
-            let told = chain.iter().any(|e| e.key == entry.key);
-            if told || chain.len() >= INTRODUCTION {
-                break;
-            }
-            chain.push(entry);
-            next = author;
-        }
+        let chain = self.vouchers(self.me());
         self.send(to, &Packet::News(chain));
     }
 
@@ -446,6 +439,9 @@ impl Machine {
     }
 
     fn send(&mut self, to: SocketAddr, packet: &Packet) {
+        if self.removed_by().is_some() {
+            return;
+        }
         if let Some(bytes) = self.sealer.seal(&self.ring, &packet.encode()) {
             self.outputs.push_back(Output::Datagram { to, bytes });
         }
@@ -538,6 +534,9 @@ impl Machine {
     }
 
     fn members_changed(&mut self, now: Now) {
+        if self.removed_by().is_some() {
+            return self.stand_alone(now);
+        }
         let members: BTreeSet<NodeId> = self.replica.members().map(|(id, _)| id).collect();
         self.down.retain(|id, _| members.contains(id));
         self.differing.retain(|id, _| members.contains(id));

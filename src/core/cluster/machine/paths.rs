@@ -3,7 +3,7 @@
 //! Probes are datagrams of the control port, padded to the size that is tried:
 //! they go the way that VXLAN goes, between the same two addresses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -48,21 +48,25 @@ impl Machine {
         let me = self.me();
         let mine: BTreeSet<[u8; 32]> =
             self.endpoints().filter(|(node, ..)| *node == me).map(|(_, n, ..)| n).collect();
-        let peers: BTreeSet<NodeId> = self
+        let peers: BTreeMap<NodeId, IpAddr> = self
             .endpoints()
             .filter(|(node, network, ..)| *node != me && mine.contains(network))
-            .map(|(node, ..)| node)
+            .filter_map(|(node, ..)| Some((node, self.replica.node(&node)?.vtep)))
             .collect();
-        let own = self.replica.node(&me).map_or(0, |n| n.mtu);
-        for id in self.probed.difference(&peers).copied().collect::<Vec<_>>() {
-            self.prober.forget(id);
+        let before = std::mem::replace(&mut self.probed, peers);
+        for (id, vtep) in before.iter().filter(|(id, vtep)| self.probed.get(id) != Some(vtep)) {
+            self.prober.forget(*id);
+            // A host that was set up anew may have taken the address over.
+            if !self.probed.values().any(|other| other == vtep) {
+                self.outputs.push_back(Output::PathMtu { vtep: *vtep, mtu: None });
+            }
         }
-        for id in &peers {
+        let own = self.replica.node(&me).map_or(0, |n| n.mtu);
+        for id in self.probed.keys() {
             if let Some(node) = self.replica.node(id) {
                 self.prober.peer(now, *id, own.min(node.mtu));
             }
         }
-        self.probed = peers;
     }
 
     fn drain_prober(&mut self) {
@@ -70,7 +74,9 @@ impl Machine {
             self.send_probe(&probe);
         }
         while let Some((node, mtu)) = self.prober.changed() {
-            self.outputs.push_back(Output::PathMtu { node, mtu });
+            if let Some(vtep) = self.probed.get(&node) {
+                self.outputs.push_back(Output::PathMtu { vtep: *vtep, mtu: Some(mtu) });
+            }
         }
     }
 

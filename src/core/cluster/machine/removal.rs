@@ -2,22 +2,32 @@
 //!
 //! A range must never have two owners. Therefore all members that stay are
 //! asked first: each takes what the leaving nodes gave it, promises to take
-//! nothing more of theirs, and tells what it and they hold. When all have
-//! answered and nobody knew more than the one who asks, it takes the rest. A
-//! removed node never belongs again, so that what it may still do counts for
-//! nothing.
+//! nothing more of theirs, and tells what it and they hold, and who belongs. When
+//! all have answered and nobody knew more than the one who asks, it takes the
+//! rest. A removed node never belongs again, so that what it may still do counts
+//! for nothing.
+//!
+//! All members are those that anybody who stays knows. A removal names those that
+//! the removed node had admitted and that stay; nobody else belongs by its word, so
+//! that whoever came too late to be asked goes with it. Until that is decided nobody
+//! who has promised trades with one that the leaving nodes have admitted, unless
+//! that one has promised too, as whoever is admitted meanwhile does from the start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answer::MUTE;
 use super::call::Call;
 use super::{Machine, Output};
 use crate::core::Now;
-use crate::core::cluster::entry::{Body, Entry, Key, Member, Node, NodeId, Space};
+use crate::core::cluster::entry::{Body, Brief, Entry, Key, Member, Node, NodeId, Space};
 use crate::core::cluster::holding::Holding;
 use crate::core::cluster::rpc::{Request, Response};
 
 /// Rounds until everybody knows the same of the leaving nodes' ranges.
 const MAX_ROUNDS: u8 = 8;
+
+/// As many as an entry can name.
+const MAX_KEPT: usize = 1000;
 
 /// A removal under way.
 #[derive(Debug)]
@@ -25,7 +35,8 @@ pub(super) struct Removal {
     dead: Vec<NodeId>,
     waiting: BTreeSet<NodeId>,
     round: u8,
-    /// Something about the leaving nodes' ranges was new in this round.
+    /// Something about the leaving nodes' ranges was new in this round, or somebody
+    /// was who is to be asked.
     news: bool,
 }
 
@@ -33,6 +44,9 @@ impl Machine {
     /// Begins to remove nodes; [`Output::Removal`] tells how it ended. Fails at once
     /// where it cannot be begun.
     pub fn remove(&mut self, now: Now, dead: Vec<NodeId>) -> Result<(), String> {
+        if self.mute {
+            return Err(MUTE.to_owned());
+        }
         if self.removal.is_some() {
             return Err("another removal is under way: try again when it has ended".to_owned());
         }
@@ -52,6 +66,12 @@ impl Machine {
                 away.join(", ")
             ));
         }
+        if let Some(id) = dead.iter().find(|id| self.kept(**id).len() > MAX_KEPT) {
+            return Err(format!(
+                "{} has admitted more than {MAX_KEPT} members: remove some of those first",
+                self.name_of(id)
+            ));
+        }
         if let Some(why) = self.objection(me, &dead) {
             return Err(why);
         }
@@ -60,6 +80,21 @@ impl Machine {
         self.removal = Some(Removal { dead, waiting: BTreeSet::new(), round: 0, news: false });
         self.ask_all(now);
         Ok(())
+    }
+
+    /// With which this host asks another to be removed: all that it has said of
+    /// itself, and whom it has admitted. Fails where that could be more than what
+    /// it would still know after a restart.
+    pub fn farewell(&self) -> Result<Request, String> {
+        if self.mute {
+            return Err(MUTE.to_owned());
+        }
+        let me = self.me();
+        let told = |e: &&Entry| match e.key {
+            Key::Member(_) => e.author == me,
+            key => key.owner() == Some(me),
+        };
+        Ok(Request::Leave(self.replica.entries().filter(told).cloned().collect()))
     }
 
     fn others(&self, dead: &[NodeId]) -> Vec<NodeId> {
@@ -103,7 +138,8 @@ impl Machine {
     pub(super) fn estate_answered(&mut self, now: Now, from: NodeId, response: Option<Response>) {
         let Some(removal) = &self.removal else { return };
         let dead = removal.dead.clone();
-        let before = self.holdings_of(&dead);
+        let known = |machine: &Machine| (machine.holdings_of(&dead), machine.others(&dead));
+        let before = known(self);
         match response {
             Some(Response::Entries(entries)) => {
                 self.replica.accept(from, entries);
@@ -115,7 +151,7 @@ impl Machine {
             }
             _ => return self.give_up(now, format!("{} did not answer", self.name_of(&from))),
         }
-        let news = self.holdings_of(&dead) != before;
+        let news = known(self) != before;
         let Some(removal) = &mut self.removal else { return };
         removal.news |= news;
         removal.waiting.remove(&from);
@@ -133,6 +169,8 @@ impl Machine {
 
     fn give_up(&mut self, now: Now, why: String) {
         let Some(removal) = self.removal.take() else { return };
+        // What is answered to it now would be taken for an answer to the next one.
+        self.calls.retain(|_, call| !matches!(call, Call::Estate { .. }));
         self.take_back(self.me(), &removal.dead);
         self.after_changes(now);
         for to in self.others(&removal.dead) {
@@ -152,9 +190,14 @@ impl Machine {
                 self.replica.write(Key::Holding(me, space), Some(Body::Holding(mine)));
             }
         }
-        for id in &removal.dead {
-            let removed = Member::Removed { heir: me };
-            self.replica.write(Key::Member(*id), Some(Body::Member(removed)));
+        // All of them before any is written: of these entries one may be heard
+        // without the others, and must leave those that the others are about.
+        let dead = self.replica.members().filter(|(id, _)| removal.dead.contains(id));
+        let last_words: Vec<(NodeId, Member)> = dead
+            .map(|(id, exchange)| (id, Member::Removed { heir: me, exchange, kept: self.kept(id) }))
+            .collect();
+        for (id, removed) in last_words {
+            self.replica.write(Key::Member(id), Some(Body::Member(removed)));
         }
         self.take_back(me, &removal.dead);
         // Whoever was removed knows the ring's keys. The first new one is used soon,
@@ -162,6 +205,13 @@ impl Machine {
         self.rotate_key(now);
         self.rotate_key(now);
         self.outputs.push_back(Output::Removal(Ok(())));
+    }
+
+    /// The others that a node has admitted, and that are members still.
+    fn kept(&self, admitter: NodeId) -> BTreeSet<Brief> {
+        let admitted = |key: Key| self.replica.entry(&key).is_some_and(|e| e.author == admitter);
+        let members = self.replica.members().map(|(id, _)| id).filter(|id| *id != admitter);
+        members.filter(|id| admitted(Key::Member(*id))).map(|id| id.brief()).collect()
     }
 
     /// All spaces of which somebody owns something.
@@ -192,12 +242,46 @@ impl Machine {
         self.after_changes(now);
         let mut of = dead.to_vec();
         of.push(me);
-        Response::Entries(self.holdings_of(&of))
+        let mut told = self.introductions(dead);
+        told.extend(self.holdings_of(&of));
+        Response::Entries(told)
     }
 
-    /// Whether this host has promised to trade nothing with a node any more.
+    /// Whom the heir may not know, by whose word they belong, and where they are:
+    /// those that this host has admitted, and those that nodes have admitted that
+    /// are not asked themselves.
+    fn introductions(&self, dead: &[NodeId]) -> Vec<Entry> {
+        let me = self.me();
+        let asked = |id: &NodeId| *id != me && !dead.contains(id) && self.replica.is_member(id);
+        let mut keys = BTreeSet::new();
+        for (id, _) in self.replica.members() {
+            let by = self.replica.entry(&Key::Member(id)).map(|e| e.author);
+            if let Some(by) = by.filter(|by| !asked(by)) {
+                keys.extend([Key::Member(id), Key::Member(by), Key::Node(id)]);
+            }
+        }
+        keys.iter().filter_map(|key| self.replica.entry(key)).cloned().collect()
+    }
+
+    /// Whether this host has promised to trade nothing with a node any more: with
+    /// those that are to be removed, and whoever may go with them.
     pub(super) fn has_renounced(&self, id: &NodeId) -> bool {
-        self.replica.node(&self.me()).is_some_and(|n| n.renounces(id))
+        let promises = |id: &NodeId| self.replica.node(id).map(|n| &n.renounced);
+        let Some(mine) = promises(&self.me()).filter(|mine| !mine.is_empty()) else {
+            return false;
+        };
+        let asked = |promise| promises(id).is_some_and(|theirs| theirs.contains(promise));
+        self.replica
+            .admission(*id)
+            .any(|on| mine.iter().any(|promise| promise.0 == on && (on == *id || !asked(promise))))
+    }
+
+    /// Whoever joins keeps the promises of the one that admits it, who was asked
+    /// for both.
+    pub(super) fn share_promises(&mut self) {
+        let by = self.replica.entry(&Key::Member(self.me())).map(|e| e.author);
+        let promises = by.and_then(|by| self.replica.node(&by)).map(|n| n.renounced.clone());
+        self.rewrite_node(|node| node.renounced.extend(promises.unwrap_or_default()));
     }
 
     fn promise(&mut self, heir: NodeId, dead: &[NodeId]) {

@@ -9,6 +9,7 @@ use rand_core::Rng;
 use super::Machine;
 use crate::core::Now;
 use crate::core::cluster::entry::{Body, Key, NodeId, Secret};
+use crate::core::cluster::secret::ring::KeyRing;
 
 /// Keys before the one in use that are still told; receivers accept one of them.
 const KEPT: u32 = 2;
@@ -67,6 +68,11 @@ impl Machine {
 
     fn newest(&self) -> Option<u32> {
         self.numbers().last().copied()
+    }
+
+    /// The keys of the control traffic, from which those of the data follow.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
     }
 
     /// The number of the key in use.

@@ -3,6 +3,7 @@
 //! What two replicas hold is equal as soon as both have seen the same entries,
 //! in whatever order: every rule here looks at entries, never at arrival.
 
+mod members;
 mod rules;
 mod rumours;
 mod sync;
@@ -33,12 +34,17 @@ pub struct Replica {
     clock: u64,
     entries: BTreeMap<Key, Entry>,
     digests: BTreeMap<Realm, u64>,
+    /// Nodes that were removed, or admitted by one that was.
+    gone: BTreeSet<NodeId>,
     /// Entries that each node answers for, deleted ones too: what is capped.
     answers_for: BTreeMap<NodeId, usize>,
     rumours: Rumours,
     /// Keys that have changed since [`Replica::take_changes`].
     changes: BTreeSet<Key>,
     refused: BTreeMap<(NodeId, Refusal), u64>,
+    /// That this host was removed. It is not among the entries: what this host has
+    /// written is left to it, until it leaves.
+    own_removal: Option<Entry>,
 }
 
 impl Replica {
@@ -49,10 +55,12 @@ impl Replica {
             clock: 0,
             entries: BTreeMap::new(),
             digests: BTreeMap::new(),
+            gone: BTreeSet::new(),
             answers_for: BTreeMap::new(),
             rumours: Rumours::default(),
             changes: BTreeSet::new(),
             refused: BTreeMap::new(),
+            own_removal: None,
         }
     }
 
@@ -88,7 +96,7 @@ impl Replica {
         }
         let deleted = body.is_none();
         let entry = self.signed(key, body);
-        self.rumours.add(key);
+        self.rumours.add(&entry);
         self.insert(entry);
         if deleted {
             self.raise_floor();
@@ -97,7 +105,9 @@ impl Replica {
 
     /// Spreads an entry once more.
     pub fn retell(&mut self, key: Key) {
-        self.rumours.add(key);
+        if let Some(entry) = self.entries.get(&key) {
+            self.rumours.add(entry);
+        }
     }
 
     fn signed(&mut self, key: Key, body: Option<Body>) -> Entry {
@@ -122,7 +132,7 @@ impl Replica {
                         new += 1;
                         self.clock = self.clock.max(entry.version.0);
                         if few {
-                            self.rumours.add(entry.key);
+                            self.rumours.add(&entry);
                         }
                         self.insert(entry);
                     }
@@ -195,19 +205,22 @@ impl Replica {
 
     fn insert(&mut self, entry: Entry) {
         let key = entry.key;
+        let gone = matches!(entry.body, Some(Body::Member(Member::Removed { .. })));
+        if gone && key == Key::Member(self.me()) {
+            self.changes.insert(key);
+            self.own_removal = Some(entry);
+            return;
+        }
         self.count(&entry);
-        let (node, removed) = match (&entry.key, &entry.body) {
-            (Key::Node(node), Some(_)) => (Some(*node), false),
-            (Key::Member(node), Some(Body::Member(Member::Removed { .. }))) => (Some(*node), true),
-            _ => (None, false),
-        };
         let shared_tombstone = entry.body.is_none() && key.owner().is_none();
         if let Some(old) = self.entries.insert(key, entry) {
             self.discount(&old);
         }
         self.changes.insert(key);
-        if let Some(node) = node {
-            self.sweep(node, removed);
+        match key {
+            Key::Node(node) => self.sweep(node),
+            Key::Member(node) => self.see_who_is_gone(node),
+            _ => {}
         }
         if shared_tombstone {
             self.forget_old_tombstones();
@@ -248,7 +261,8 @@ impl Replica {
     }
 
     /// Drops what a node's floor, or its removal, has deleted.
-    fn sweep(&mut self, node: NodeId, removed: bool) {
+    fn sweep(&mut self, node: NodeId) {
+        let removed = self.is_removed(&node);
         let dead = self.of_node(node).filter(|e| removed || self.is_under_floor(e));
         let dead: Vec<Key> = dead.map(|e| e.key).collect();
         dead.iter().for_each(|key| self.drop_entry(key));
@@ -294,7 +308,7 @@ impl Replica {
                 live.into_iter().map(|e| (e.key, e.body.clone())).collect();
             for (key, body) in live {
                 let entry = self.signed(key, body);
-                self.rumours.add(key);
+                self.rumours.add(&entry);
                 self.insert(entry);
             }
         }
@@ -340,25 +354,9 @@ impl Replica {
         }
     }
 
-    /// Whether a node belongs to the cluster.
-    pub fn is_member(&self, id: &NodeId) -> bool {
-        matches!(self.get(&Key::Member(*id)), Some(Body::Member(Member::Admitted { .. })))
-    }
-
-    /// Whether a node was removed from the cluster.
-    pub fn is_removed(&self, id: &NodeId) -> bool {
-        matches!(self.get(&Key::Member(*id)), Some(Body::Member(Member::Removed { .. })))
-    }
-
-    /// The members and their X25519 public keys, by id.
-    pub fn members(&self) -> impl Iterator<Item = (NodeId, [u8; 32])> {
-        let last = Key::Member(NodeId([0xff; 32]));
-        self.live(..=last).filter_map(|(key, body)| match (key, body) {
-            (Key::Member(id), Body::Member(Member::Admitted { exchange })) => {
-                Some((*id, self.node(id).map_or(*exchange, |n| n.exchange)))
-            }
-            _ => None,
-        })
+    /// That this host itself was removed from the cluster.
+    pub fn own_removal(&self) -> Option<&Entry> {
+        self.own_removal.as_ref()
     }
 
     /// The digests of all realms that have entries.

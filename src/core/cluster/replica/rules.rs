@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::entry::{Body, Entry, Key, Space};
 use super::rumours::encoded_len;
-use crate::core::tables::{self, Network};
+use crate::core::tables::{self, Id, Network};
 
 /// The longest entry, in bytes.
 pub const MAX_ENTRY: usize = 16 << 10;
@@ -31,6 +31,8 @@ pub enum Refusal {
     Malformed,
     /// Its author has written more entries than one host may.
     TooMany,
+    /// It says of a network that it is encrypted and its id says not, or the other way.
+    EncryptionChanged,
 }
 
 impl Refusal {
@@ -44,6 +46,7 @@ impl Refusal {
             Refusal::Oversize => "oversize",
             Refusal::Malformed => "malformed",
             Refusal::TooMany => "too-many",
+            Refusal::EncryptionChanged => "encryption-changed",
         }
     }
 }
@@ -69,7 +72,10 @@ pub(super) fn shape(entry: &Entry) -> Result<(), Refusal> {
             node.floor < entry.version && is_text(&node.name, 253) && is_text(&node.program, 64)
         }
         (Key::Network(id), Some(Body::Network(network))) => {
-            network.id.bytes() == Some(*id) && is_network(network)
+            if Id::new(*id).is_encrypted() != network.encrypted() {
+                return Err(Refusal::EncryptionChanged);
+            }
+            network.id == Id::new(*id) && is_network(network)
         }
         (Key::Holding(_, space), Some(Body::Holding(holding))) => {
             let bound = match space {

@@ -14,13 +14,22 @@ const RETRANSMIT: usize = 4;
 /// What is still to be told.
 #[derive(Debug, Default)]
 pub(super) struct Rumours {
-    told: BTreeMap<Key, usize>,
+    told: BTreeMap<Key, Rumour>,
+}
+
+/// An entry that is being told.
+#[derive(Clone, Copy, Debug)]
+struct Rumour {
+    times: usize,
+    /// Its bytes on the wire: with many to choose from, to measure them takes longer
+    /// than all the rest.
+    len: usize,
 }
 
 impl Rumours {
     /// Begins to tell an entry, or begins anew.
-    pub(super) fn add(&mut self, key: Key) {
-        self.told.insert(key, 0);
+    pub(super) fn add(&mut self, entry: &Entry) {
+        self.told.insert(entry.key, Rumour { times: 0, len: encoded_len(entry) });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -38,25 +47,21 @@ impl Rumours {
         budget: usize,
         hosts: usize,
     ) -> Vec<Entry> {
-        let mut order: Vec<(usize, Key)> = self.told.iter().map(|(k, n)| (*n, *k)).collect();
+        let mut order: Vec<(usize, Key, usize)> =
+            self.told.iter().map(|(key, rumour)| (rumour.times, *key, rumour.len)).collect();
         order.sort_unstable();
+        let limit = RETRANSMIT * (hosts.max(1).ilog10() as usize + 1);
         let mut packed = Vec::new();
         // The count of entries, as postcard writes it.
         let mut left = budget.saturating_sub(5);
-        for (_, key) in order {
-            let Some(entry) = entries.get(&key) else {
-                self.told.remove(&key);
-                continue;
-            };
-            let len = encoded_len(entry);
+        for (_, key, len) in order {
             if len > left {
                 continue;
             }
             left -= len;
-            packed.push(entry.clone());
-            let limit = RETRANSMIT * (hosts.max(1).ilog10() as usize + 1);
+            packed.extend(entries.get(&key).cloned());
             match self.told.get_mut(&key) {
-                Some(told) if *told + 1 < limit => *told += 1,
+                Some(rumour) if rumour.times + 1 < limit => rumour.times += 1,
                 _ => self.remove(&key),
             }
         }
@@ -69,10 +74,12 @@ impl Rumours {
         entries: &BTreeMap<Key, Entry>,
         budget: usize,
     ) -> Vec<Entry> {
-        let long = |k: &Key| entries.get(k).filter(|e| encoded_len(e) > budget.saturating_sub(5));
-        let found: Vec<Entry> = self.told.keys().filter_map(long).cloned().collect();
-        found.iter().for_each(|e| self.remove(&e.key));
-        found
+        let long = |(key, rumour): (&Key, &Rumour)| {
+            (rumour.len > budget.saturating_sub(5)).then_some(*key)
+        };
+        let found: Vec<Key> = self.told.iter().filter_map(long).collect();
+        found.iter().for_each(|key| self.remove(key));
+        found.iter().filter_map(|key| entries.get(key)).cloned().collect()
     }
 }
 

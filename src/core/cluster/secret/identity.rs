@@ -5,6 +5,7 @@ use std::fmt;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 use super::derive;
 use crate::core::cluster::entry::{Body, Entry, Key, NodeId, Version};
@@ -49,7 +50,13 @@ impl Identity {
         Entry { key, version, author, body, signature }
     }
 
-    pub(super) fn exchange(&self) -> &StaticSecret {
+    /// The bytes of its X25519 private key, for who makes sessions in its name.
+    pub fn exchange_private(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.exchange.to_bytes())
+    }
+
+    /// Its X25519 private key.
+    pub(in crate::core) fn exchange(&self) -> &StaticSecret {
         &self.exchange
     }
 }

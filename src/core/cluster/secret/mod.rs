@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 
 /// A key for one purpose, out of a secret: BLAKE2s of the purpose's label, keyed
 /// with the secret (RFC 7693).
-fn derive(secret: &[u8; 32], label: &str) -> Zeroizing<[u8; 32]> {
+pub(in crate::core) fn derive(secret: &[u8; 32], label: &str) -> Zeroizing<[u8; 32]> {
     let mac = Blake2sMac256::new(secret.into()).chain(label);
     let mut key = Zeroizing::new([0; 32]);
     mac.finalize_into((&mut *key).into());

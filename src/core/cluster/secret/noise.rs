@@ -14,7 +14,8 @@
 //! A responder answers nothing that it could not authenticate: after an error
 //! the handshake has nothing to write. In a member's handshake it must also
 //! look, before its first [`Handshake::write`], whether
-//! [`Handshake::peer_static`] belongs to a member: anybody can make a key.
+//! [`Handshake::peer_static`] belongs to a member, or to a host that was removed and
+//! shall hear of it: anybody can make a key.
 //! The first message of a member's handshake can be replayed; the answer is then
 //! of no use to anybody, and no request is read from such a connection.
 

@@ -58,6 +58,11 @@ impl KeyRing {
         self.keys.contains_key(&number)
     }
 
+    /// All keys that are accepted, by number.
+    pub fn keys(&self) -> &BTreeMap<u32, Secret> {
+        &self.keys
+    }
+
     /// The key with this number, if it is accepted.
     pub(super) fn cipher(&self, number: u32) -> Option<XChaCha20Poly1305> {
         let secret = self.keys.get(&number)?;

@@ -173,7 +173,32 @@ fn vteps_are_admitted_by_network() {
         (own_vtep(), 9, Err(Reason::OwnAddress)),
         (member(), 9, Err(Reason::UnknownVni)),
     ] {
-        assert_eq!(Switch::admit(&plan, vtep, vni(n)).map(drop), admitted, "{vtep} in {n}");
+        assert_eq!(
+            Switch::admit(&plan, vtep, vni(n), Dress::Clear).map(drop),
+            admitted,
+            "{vtep} in {n}"
+        );
+    }
+}
+
+#[test]
+fn frames_come_as_their_network_wants_them() {
+    let encrypted = Spec { encrypted: Some(Arc::default()), ..spec() };
+    for (spec, right, wrong, reason) in [
+        (spec(), Dress::Clear, Dress::Sealed, Reason::SealedOnPlain),
+        (encrypted, Dress::Sealed, Dress::Clear, Reason::ClearOnEncrypted),
+    ] {
+        let plan = plan(spec);
+        let admit = |vtep, dress| Switch::admit(&plan, vtep, vni(VNI), dress).map(drop);
+        assert_eq!(admit(member(), right), Ok(()));
+        assert_eq!(admit(member(), wrong), Err(reason));
+        // Who it is does not matter: that it came so at all is what people must see.
+        assert_eq!(admit(foreign2(), wrong), Err(reason));
+        let admission = Switch::admit(&plan, member(), vni(VNI), right).unwrap();
+        assert!(admission.covers(member(), vni(VNI), right));
+        assert!(!admission.covers(member2(), vni(VNI), right));
+        assert!(!admission.covers(member(), vni(OTHER), right));
+        assert!(!admission.covers(member(), vni(VNI), wrong));
     }
 }
 

@@ -19,7 +19,7 @@ fn assert_contained(lab: &Lab, n: u32, from: Target, verdict: Verdict) {
             View::parse(lab.switch.reply()).expect("a reply is a frame");
             return;
         }
-        Verdict::Drop(_) | Verdict::Consumed => return,
+        Verdict::Drop(_) | Verdict::Consumed | Verdict::Verified => return,
     };
     let mut once = targets.clone();
     once.sort();
@@ -164,7 +164,7 @@ proptest! {
                     (if id == X { OTHER } else { VNI }, Target::Port(id), verdict)
                 }
                 Ingress::Vtep(vtep, n) => {
-                    let Ok(admission) = Switch::admit(plan, vtep, vni(n)) else { continue };
+                    let Ok(admission) = Switch::admit(plan, vtep, vni(n), Dress::Clear) else { continue };
                     let verdict = switch.from_vtep(plan, *now, admission, &mut frame, &view);
                     (n, Target::Vtep(vtep), verdict)
                 }

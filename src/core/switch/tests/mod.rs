@@ -8,6 +8,7 @@ mod member;
 mod narrow;
 mod neighbour;
 mod router;
+mod verify;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -113,6 +114,7 @@ fn spec() -> Spec {
             subnet("fd00:2::/64", "fd00:2::1"),
         ],
         multicast: false,
+        encrypted: None,
         ports: vec![port(A, a()), port(B, b()), port(C, c())],
         remotes: vec![far(remote(), member()), far(remote2(), member2())],
         foreign: Vec::new(),
@@ -167,7 +169,7 @@ impl Lab {
 
     fn vtep(&mut self, vtep: IpAddr, frame: &mut [u8]) -> Verdict {
         let view = View::parse(frame).unwrap();
-        match Switch::admit(&self.plan, vtep, vni(VNI)) {
+        match Switch::admit(&self.plan, vtep, vni(VNI), Dress::Clear) {
             Ok(admission) => self.switch.from_vtep(&self.plan, self.now, admission, frame, &view),
             Err(reason) => Verdict::Drop(reason),
         }

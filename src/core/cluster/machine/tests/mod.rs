@@ -1,6 +1,9 @@
 //! A few machines with virtual time. Whatever is sent arrives at once, but to or
 //! from who is cut off.
 
+mod absent;
+mod parts;
+mod paths;
 mod removal;
 
 use std::collections::BTreeMap;
@@ -11,6 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::cluster::entry::{Body, EndpointBody, Member, Space, Version};
 use crate::core::cluster::holding::{Holding, Range, Want};
+use crate::core::cluster::replica::Refusal;
 use crate::core::ipam::Pool;
 use crate::core::tables::{Id, Network};
 use crate::wire::mac::Mac;
@@ -69,6 +73,8 @@ struct Mesh {
     cut: BTreeSet<usize>,
     /// How removals ended.
     removals: Vec<Result<(), String>>,
+    /// What each host was told last of the paths from it.
+    paths: BTreeMap<(usize, IpAddr), Option<u16>>,
     /// All datagrams that were delivered, and to whom.
     sent: Vec<(usize, Vec<u8>)>,
 }
@@ -86,9 +92,10 @@ impl Mesh {
             hosts: Vec::new(),
             cut: BTreeSet::new(),
             removals: Vec::new(),
+            paths: BTreeMap::new(),
             sent: Vec::new(),
         };
-        (0..n).for_each(|n| mesh.join(n));
+        (0..n).for_each(|n| mesh.join(0, n));
         mesh.run(3000);
         for host in &mesh.hosts {
             assert_eq!(host.up().len(), n - 1, "{host:?}");
@@ -103,14 +110,15 @@ impl Mesh {
         Machine::new(self.now, start, Settings::default(), [self.seed + n as u8; 32], session)
     }
 
-    fn join(&mut self, n: usize) {
+    /// The next host, which `by` admits; the first founds the cluster.
+    fn join(&mut self, by: usize, n: usize) {
         let mut entries = Vec::new();
         if n > 0 {
             let alone = self.machine(n, 1, Vec::new());
             let own = alone.replica().entry(&Key::Node(id(n))).cloned();
             let exchange = identity(n).exchange_public();
             let request = Request::Join { exchange, entries: own.into_iter().collect() };
-            let Response::Entries(answer) = self.hosts[0].admit(self.now, id(n), request) else {
+            let Response::Entries(answer) = self.hosts[by].admit(self.now, id(n), request) else {
                 panic!("not admitted");
             };
             entries = answer;
@@ -159,7 +167,10 @@ impl Mesh {
                 self.hosts[from].answered(self.now, call, response);
             }
             Output::Removal(result) => self.removals.push(result),
-            Output::Visible | Output::PathMtu { .. } => {}
+            Output::PathMtu { vtep, mtu } => {
+                self.paths.insert((from, vtep), mtu);
+            }
+            Output::Visible => {}
         }
     }
 
@@ -191,13 +202,14 @@ impl Mesh {
         }
     }
 
-    /// Nothing of a space is in two members' own ranges; how much there is.
+    /// Nothing of a space is in the own ranges of two whom host 0 takes for members;
+    /// how much there is.
     fn check(&self, space: Space) -> u128 {
         let mut all = super::super::holding::Ranges::default();
         let mut total = 0;
         for (n, host) in self.hosts.iter().enumerate() {
             let Some(own) = self.owned(n, n, space) else { continue };
-            if self.hosts.iter().any(|h| h.replica().is_removed(&host.me())) {
+            if !self.hosts[0].replica().is_member(&host.me()) {
                 continue;
             }
             assert!(all.intersect(&own.ranges).is_empty(), "owned twice");
@@ -248,6 +260,33 @@ fn a_network_is_known_to_all_within_a_second() {
         assert!(mesh.owned(n, 2, POOL).is_none(), "its owner lets go of the addresses");
         assert_eq!(mesh.refused(n), 0, "{:?}", host.counters());
     }
+}
+
+/// Host 1 has all keys of the cluster, and writes what it likes.
+#[test]
+fn a_hostile_member_cannot_bring_an_encrypted_network_into_the_open() {
+    let mut mesh = Mesh::new(2);
+    let now = mesh.now;
+    let options = BTreeMap::from([("encrypted".to_owned(), String::new())]);
+    let sealed = Network { id: Id::of_network([1; 32], true), options, ..network(1) };
+    mesh.hosts[0].publish_network(now, &sealed);
+    mesh.run(1000);
+    let opened = Network { options: BTreeMap::new(), ..sealed.clone() };
+    mesh.hosts[1].publish_network(now, &opened);
+    mesh.run(10_000);
+    assert_eq!(mesh.hosts[1].networks().collect::<Vec<_>>(), [&opened], "so it was told");
+    assert_eq!(mesh.hosts[0].networks().collect::<Vec<_>>(), [&sealed]);
+    let refused = mesh.hosts[0].replica().refused();
+    assert!(refused[&(id(1), Refusal::EncryptionChanged)] > 0, "{refused:?}");
+    // Deleting it first does not help.
+    let now = mesh.now;
+    mesh.hosts[1].withdraw_network(now, &sealed.id);
+    mesh.run(1000);
+    assert_eq!(mesh.hosts[0].networks().count(), 0);
+    let now = mesh.now;
+    mesh.hosts[1].publish_network(now, &opened);
+    mesh.run(10_000);
+    assert_eq!(mesh.hosts[0].networks().count(), 0);
 }
 
 #[test]
@@ -353,12 +392,37 @@ fn a_mute_host_tells_nothing_new() {
     mesh.run(20_000);
     assert_eq!(mesh.hosts[1].networks().count(), 0);
     assert!(mesh.hosts[1].is_up(&id(0)), "it still answers probes");
-    let request = mesh.hosts[1].replica().ask_digests();
+    let request = mesh.hosts[1].replica().ask_digests(None);
     let now = mesh.now;
     assert!(matches!(mesh.hosts[0].request(now, id(1), request), Response::Refused(_)));
+    let own = identity(7).sign_entry(Key::Node(id(7)), Version(1), Some(Body::Node(node(7))));
+    let join = Request::Join { exchange: [0; 32], entries: vec![own] };
+    assert!(matches!(mesh.hosts[0].admit(now, id(7), join), Response::Refused(_)));
+    assert!(mesh.hosts[0].remove(now, vec![id(1)]).is_err());
+    assert!(mesh.hosts[0].farewell().is_err());
     mesh.hosts[0].set_mute(false);
     mesh.run(6000);
     assert_eq!(mesh.hosts[1].networks().count(), 1);
+}
+
+#[test]
+fn a_failed_sync_is_followed_by_another_soon_but_not_by_many() {
+    let mut mesh = Mesh::new(2);
+    mesh.run(10_000);
+    let failed = |mesh: &Mesh| mesh.hosts[0].counters().failed_syncs;
+    assert_eq!(failed(&mesh), 0);
+    // It is up, and refuses.
+    mesh.hosts[1].set_mute(true);
+    mesh.run(30_000);
+    let refused = failed(&mesh);
+    assert!((20..=50).contains(&refused), "{refused}");
+    // It is gone.
+    mesh.cut.insert(1);
+    mesh.run(20_000);
+    let before = failed(&mesh);
+    mesh.run(60_000);
+    let lost = failed(&mesh) - before;
+    assert!((5..=20).contains(&lost), "{lost}");
 }
 
 #[test]

@@ -29,10 +29,10 @@ fn deaths(hosts: usize, seeds: u64) -> (Vec<Duration>, Vec<Duration>) {
 fn a_dead_host_is_detected_within_five_seconds() {
     for hosts in [2, 3, 5, 10] {
         let (first, all) = deaths(hosts, 24);
-        assert!(first[21] <= ms(5_000) && all[12] <= ms(4_000), "{hosts}: {first:?} {all:?}");
+        assert!(first[23] <= ms(5_000) && all[12] <= ms(3_000), "{hosts}: {first:?} {all:?}");
     }
     let (first, all) = deaths(32, 7);
-    assert!(first[3] <= ms(5_000) && all[6] <= ms(9_000), "{first:?} {all:?}");
+    assert!(first[3] <= ms(3_000) && all[6] <= ms(5_000), "{first:?} {all:?}");
 }
 
 #[test]
@@ -118,5 +118,5 @@ fn load_per_host_does_not_grow_with_the_cluster() {
         (sim.sent - before) as f64 / 60.0 / hosts as f64
     };
     let (small, large) = (rate(4), rate(32));
-    assert!(small < 3.0 && large < 3.0, "{small}, {large} datagrams per host and second");
+    assert!(small < 5.0 && large < 5.0, "{small}, {large} datagrams per host and second");
 }

@@ -46,7 +46,14 @@ fn entries() -> Vec<Entry> {
     let admitted = Member::Admitted { exchange: me.exchange_public() };
     vec![
         (Key::Member(id), Some(Body::Member(admitted))),
-        (Key::Member(NodeId([9; 32])), Some(Body::Member(Member::Removed { heir: id }))),
+        (
+            Key::Member(NodeId([9; 32])),
+            Some(Body::Member(Member::Removed {
+                heir: id,
+                exchange: [1; 32],
+                kept: Default::default(),
+            })),
+        ),
         (Key::Secret(7), Some(Body::Secret(Secret([5; 32])))),
         (Key::Node(id), Some(Body::Node(node))),
         (Key::Network([4; 32]), Some(Body::Network(network))),

@@ -33,7 +33,7 @@ const PAYLOADS: [&str; 6] = [
     "457567656e2042f6686d20766f6e2042617765726b",
 ];
 
-const VECTORS: [Vector; 3] = [
+const VECTORS: [Vector; 4] = [
     Vector {
         pattern: "Noise_IK_25519_ChaChaPoly_BLAKE2s",
         statics: STATICS,
@@ -45,6 +45,19 @@ const VECTORS: [Vector; 3] = [
             "d6033f70eee20945c7c9dba304e397ee3b284ff5e00fd9efb095d3",
             "a9c068ca5d8babf72560652d8e851adbfac35c8a66e810d560863173e96adf4cfe",
             "2a09d8f459e5927e40fdd2eddc99bdafb04e13a26f145cb5cfe9e6ba34c94331ebc17d5156",
+        ],
+    },
+    Vector {
+        pattern: "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s",
+        statics: STATICS,
+        psk: Some(2),
+        messages: [
+            "ca35def5ae56cec33dc2036731ab14896bc4c75dbb07a61f879f8e3afa4c7944001e21de9f98ddd8e2ad57527207feb56253c9c94a9e496782ecfcb2a75fbcaf1b52948cc48daefe660c62119ab5000980c84831215f2441eba616548e832985464cf17e51ee93109008399a21f7e13f",
+            "95ebc60d2b1fa672c1f46a8aa265ef51bfe38e7ccb39ec5be34069f144808843cb765f2caef0751b8f007572dab0322217755c0632f365717edbf34d33e87a",
+            "8153ca9833bc3c1b91a7e66e5f4d4f5b59bf9e64c2f20d15f0bba7",
+            "07af0c9c86e1b4e80f36b04ff7688d51141af3debd0332f0a705ef",
+            "6ab1467c0448cc78394494abaaf23afce0e234315d6e2624dcbfa8a21c1c4d073d",
+            "dfc346c0d2296ae6cf1acf6f12b8456a1dba228cf8d8b774aacf1c47fc53aa80ebc7a4c292",
         ],
     },
     Vector {
@@ -93,7 +106,7 @@ fn public(private: &str) -> [u8; 32] {
 fn end(vector: &Vector, which: usize) -> HandshakeState {
     let (prologue, psk, ephemeral) = (hex(PROLOGUE), key(PSK), hex(EPHEMERALS[which]));
     let own = hex(vector.statics[which]);
-    let peer = vector.pattern.contains("_IK_").then(|| public(vector.statics[1]));
+    let peer = vector.pattern.contains("_IK").then(|| public(vector.statics[1]));
     let resolver = Box::new(Resolver::new(&[0; 32]));
     let mut builder = Builder::with_resolver(vector.pattern.parse().unwrap(), resolver)
         .prologue(&prologue)

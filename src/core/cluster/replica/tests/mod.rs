@@ -1,10 +1,13 @@
+mod large;
+mod members;
+
 use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::super::entry::{EndpointBody, Pools, Secret};
+use super::super::entry::{EndpointBody, Member, Pools, Secret};
 use super::super::holding::{Holding, Range};
-use super::super::rpc::{Request, Response};
+use super::super::rpc::{MAX_MESSAGE, Request, Response};
 use super::*;
 use crate::core::ipam::Pool;
 use crate::core::tables::{Id, Network};
@@ -37,7 +40,7 @@ fn admitted(n: u8) -> Body {
 }
 
 fn removed(heir: u8) -> Body {
-    Body::Member(Member::Removed { heir: id(heir) })
+    Body::Member(Member::Removed { heir: id(heir), exchange: [0; 32], kept: BTreeSet::new() })
 }
 
 fn network(n: u8, name: &str) -> Body {
@@ -103,20 +106,41 @@ fn cluster(n: u8) -> Vec<Replica> {
     replicas
 }
 
-/// One whole sync; how many rounds it took.
+/// One whole sync; in how many rounds something was exchanged.
 fn sync(a: &mut Replica, b: &mut Replica) -> usize {
     let (me, to) = (a.me(), b.me());
-    for round in 0.. {
-        let Request::Digests(digests) = a.ask_digests() else { panic!() };
-        let Response::Summaries { realms, have } = b.answer_digests(&digests) else { panic!() };
-        let Some((Request::Exchange { entries, want }, _)) = a.ask_exchange(&realms, &have) else {
-            return round;
-        };
-        let Response::Entries(entries) = b.answer_exchange(me, entries, &want) else { panic!() };
-        a.accept(to, entries);
-        assert!(round < 64, "no end");
+    let (mut rounds, mut before, mut behind) = (0, 0, None);
+    loop {
+        let question = a.ask_digests(behind);
+        let Request::Digests { realms, .. } = &question else { panic!() };
+        let part = b.answer_digests(realms, behind);
+        fits(&question);
+        fits(&part);
+        let at = |key: Option<Key>| key.map(|key| (key.realm(), key));
+        assert!(part.end.is_none() || at(behind) < at(part.end), "it goes on");
+        if let Some((question, _)) = a.ask_exchange(behind, &part) {
+            fits(&question);
+            let Request::Exchange { entries, want } = question else { panic!() };
+            let answer = b.answer_exchange(me, entries, &want);
+            fits(&answer);
+            let Response::Entries(entries) = answer else { panic!() };
+            a.accept(to, entries);
+            rounds += 1;
+            assert!(rounds < 64, "no end");
+        }
+        behind = part.end;
+        if behind.is_none() {
+            if rounds == before {
+                return rounds;
+            }
+            before = rounds;
+        }
     }
-    unreachable!()
+}
+
+fn fits<T: serde::Serialize>(message: &T) {
+    let len = postcard::experimental::serialized_size(message).unwrap();
+    assert!(len < MAX_MESSAGE, "{len} bytes");
 }
 
 fn refusals(replica: &Replica, from: u8, refusal: Refusal) -> u64 {
@@ -299,54 +323,6 @@ fn only_its_owner_writes_what_it_owns() {
 }
 
 #[test]
-fn removal_wins_over_any_later_admission_and_sweeps() {
-    let mut replicas = cluster(3);
-    for (what, value) in [(3, Some(1)), (6, Some(1)), (0, Some(1))] {
-        write(&mut replicas[2], 3, what, value);
-    }
-    let of_third = all(&replicas[2]);
-    let count = |r: &Replica| r.entries().filter(|e| e.key.owner() == Some(id(3))).count();
-    for replica in &mut replicas[..2] {
-        replica.accept(id(3), of_third.clone());
-        assert_eq!(count(replica), 3);
-    }
-    replicas[0].write(Key::Member(id(3)), Some(removed(1)));
-    // Host 2 has not heard of it, and writes a newer admission.
-    replicas[1].write(Key::Token, Some(Body::Secret(Secret([1; 32]))));
-    for name in ["a", "b"] {
-        replicas[1].write(Key::Network([7; 32]), Some(network(7, name)));
-    }
-    let late = Body::Member(Member::Admitted { exchange: [5; 32] });
-    replicas[1].write(Key::Member(id(3)), Some(late));
-    let (first, second) = pair(&mut replicas, 0, 1).unwrap();
-    let newer = second.entry(&Key::Member(id(3))).unwrap().version;
-    assert!(first.entry(&Key::Member(id(3))).unwrap().version < newer);
-    sync(second, first);
-    sync(first, second);
-    for replica in [first, second] {
-        assert!(replica.is_removed(&id(3)) && count(replica) == 0);
-        assert_eq!(replica.accept(id(2), of_third.clone()), 0, "does not come back");
-        assert!(replica.refused().is_empty(), "that is nobody's fault");
-        assert!(replica.get(&Key::Network([1; 32])).is_some(), "what it wrote for all stays");
-    }
-    assert_eq!(digests(&replicas[0]), digests(&replicas[1]));
-}
-
-#[test]
-fn a_removal_reaches_who_asks_and_who_is_asked() {
-    for asker in [0, 1] {
-        let mut replicas = cluster(2);
-        replicas[0].write(Key::Member(id(9)), Some(removed(1)));
-        let newer = identity(2).sign_entry(Key::Member(id(9)), Version(99), Some(admitted(9)));
-        replicas[1].accept(id(2), vec![newer]);
-        let (a, b) = pair(&mut replicas, asker, 1 - asker).unwrap();
-        sync(a, b);
-        assert!(a.is_removed(&id(9)) && b.is_removed(&id(9)));
-        assert_eq!(digests(a), digests(b));
-    }
-}
-
-#[test]
 fn versions_from_the_future_do_not_move_the_clock() {
     let mut replicas = cluster(2);
     let clock = replicas[0].clock;
@@ -402,6 +378,55 @@ fn what_no_entry_may_be_is_refused_and_counted() {
     assert_eq!(all(&replicas[0]), before);
     assert_eq!(refusals(&replicas[0], 2, Refusal::Oversize), 1);
     assert_eq!(refusals(&replicas[0], 2, Refusal::Malformed), 7);
+}
+
+/// Nobody can, whoever created it and whatever was told before: the id says it.
+#[test]
+fn no_member_changes_whether_a_network_is_encrypted() {
+    let (plain, sealed) = (Id::of_network([1; 32], false), Id::of_network([1; 32], true));
+    let told = |id: &Id, options: &[&str], version| {
+        let Body::Network(network) = network(1, "web") else { panic!() };
+        let options = options.iter().map(|value| ("encrypted".to_owned(), (*value).to_owned()));
+        let body = Network { id: id.clone(), options: options.collect(), ..network };
+        let key = Key::Network(id.bytes().unwrap());
+        identity(2).sign_entry(key, Version(version), Some(Body::Network(body)))
+    };
+    let mut replicas = cluster(2);
+    let honest = vec![told(&plain, &["false"], 50), told(&sealed, &[""], 50)];
+    assert_eq!(replicas[0].accept(id(2), honest), 2);
+    let before = all(&replicas[0]);
+    let lies = [
+        told(&sealed, &[], 51),
+        told(&sealed, &["false"], 51),
+        told(&sealed, &["no"], 51),
+        told(&plain, &[""], 51),
+        told(&plain, &["true"], 51),
+    ];
+    for lie in lies.clone() {
+        assert_eq!(replicas[0].accept(id(2), vec![lie]), 0);
+    }
+    assert_eq!(refusals(&replicas[0], 2, Refusal::EncryptionChanged), 5);
+    assert_eq!(all(&replicas[0]), before);
+    // Nor is it believed from the disk, or from who admits us.
+    let mut fresh = cluster(2).swap_remove(0);
+    fresh.restore(lies);
+    assert_eq!(fresh.get(&Key::Network(sealed.bytes().unwrap())), None);
+    let again = vec![told(&plain, &[], 51), told(&sealed, &["true"], 51)];
+    assert_eq!(replicas[0].accept(id(2), again), 2, "the same in other words");
+}
+
+#[test]
+fn a_networks_id_is_written_in_one_way() {
+    let key = Key::Network([0xab; 32]);
+    let upper: Id = serde_json::from_value("AB".repeat(32).into()).unwrap();
+    let Body::Network(network) = network(0xab, "web") else { panic!() };
+    let shouted = Body::Network(Network { id: upper, ..network.clone() });
+    let mut replicas = cluster(2);
+    let lie = identity(2).sign_entry(key, Version(50), Some(shouted));
+    assert_eq!(replicas[0].accept(id(2), vec![lie]), 0);
+    assert_eq!(refusals(&replicas[0], 2, Refusal::Malformed), 1);
+    let honest = identity(2).sign_entry(key, Version(50), Some(Body::Network(network)));
+    assert_eq!(replicas[0].accept(id(2), vec![honest]), 1);
 }
 
 #[test]
@@ -528,54 +553,6 @@ fn a_host_takes_back_what_it_wrote_before_it_lost_its_state() {
     assert_eq!(all(&again), all(first));
     again.write(endpoint_key(1, 1), None);
     assert!(again.entry(&endpoint_key(1, 1)).unwrap().version > Version(first.clock));
-}
-
-#[test]
-fn a_large_sync_ends_when_all_is_equal_or_nothing_helps() {
-    let mut replicas = cluster(2);
-    for n in 0..900 {
-        let aliases = vec!["a".repeat(63); 60];
-        let Body::Endpoint(body) = endpoint(1) else { panic!() };
-        let body = Body::Endpoint(EndpointBody { aliases, ..body });
-        replicas[n as usize % 2].write(endpoint_key(1 + n as u8 % 2, n), Some(body));
-    }
-    let (a, b) = pair(&mut replicas, 0, 1).unwrap();
-    let rounds = sync(b, a);
-    assert!((2..6).contains(&rounds), "{rounds}");
-    assert_eq!(digests(a), digests(b));
-    let Request::Digests(same) = a.ask_digests() else { panic!() };
-    assert_eq!(
-        b.answer_digests(&same),
-        Response::Summaries { realms: Vec::new(), have: Vec::new() }
-    );
-}
-
-#[test]
-fn rumours_fit_their_datagram_and_end() {
-    let mut replica = cluster(1).remove(0);
-    for n in 0..40 {
-        write_endpoint(&mut replica, n, true);
-    }
-    let mut long = vec!["a".repeat(60); 30];
-    long[0] = "b".into();
-    let body = match endpoint(1) {
-        Body::Endpoint(body) => Body::Endpoint(EndpointBody { aliases: long, ..body }),
-        _ => panic!(),
-    };
-    replica.write(endpoint_key(1, 99), Some(body));
-    let oversize = replica.take_oversize(1200);
-    assert_eq!(oversize.iter().map(|e| e.key).collect::<Vec<_>>(), [endpoint_key(1, 99)]);
-    let mut told: BTreeMap<Key, usize> = BTreeMap::new();
-    loop {
-        let entries = replica.rumours(1200, 100);
-        if entries.is_empty() {
-            break;
-        }
-        assert!(postcard::to_allocvec(&entries).unwrap().len() <= 1200);
-        entries.iter().for_each(|e| *told.entry(e.key).or_default() += 1);
-    }
-    assert_eq!(told.len(), 42, "40 endpoints, the member and the node");
-    assert!(told.values().all(|n| *n == 12), "four for each digit of 100: {told:?}");
 }
 
 /// With another's key in its hands a member could pose as it on streams.

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod sealed;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -18,7 +20,10 @@ use arc_swap::ArcSwap;
 use nix::sched::{CloneFlags, setns};
 use tokio::sync::mpsc::Receiver;
 use vxmesh::core::drops::Reason;
+use vxmesh::core::ledger::Ledger;
 use vxmesh::core::plan::{Network, Plan, Port, PortId, Remote, Spec, Subnet};
+use vxmesh::core::seal::Offer;
+use vxmesh::core::seal::cipher::{Backend, Suite};
 use vxmesh::dataplane::tap::{Kind, Tap};
 use vxmesh::dataplane::{Config, Dataplane, Event};
 use vxmesh::wire::mac::Mac;
@@ -141,11 +146,11 @@ impl Container {
     }
 }
 
-fn plan(vtep: IpAddr, mtu: u16, ports: Vec<Port>, remotes: Vec<Remote>) -> Arc<ArcSwap<Plan>> {
+fn plan(vtep: IpAddr, spec: Spec) -> Arc<ArcSwap<Plan>> {
     let subnet =
         |net: &str, ip: &str| Subnet { net: net.parse().unwrap(), gateway: ip.parse().unwrap() };
     let subnets = vec![subnet("10.50.0.0/24", "10.50.0.1"), subnet("fd50::/64", "fd50::1")];
-    let spec = Spec { mtu, subnets, ports, remotes, ..Spec::default() };
+    let spec = Spec { subnets, ..spec };
     let network = Network::new(SEED, Vni::new(5000).unwrap(), spec);
     Arc::new(ArcSwap::from_pointee(Plan::new(SEED, vtep, [Arc::new(network)])))
 }
@@ -154,10 +159,17 @@ fn start(
     netns: &Netns,
     vtep: IpAddr,
     gso: bool,
+    suite: Suite,
     plan: Arc<ArcSwap<Plan>>,
 ) -> (Dataplane, Receiver<Event>) {
     let no_udp_gso = (!gso).then(|| "switched off".into());
-    let config = Config { vtep, port: 4789, no_udp_gso, seed: SEED };
+    let offer = Offer { suites: vec![suite], backend: Backend::Ring };
+    // All that is random in sessions comes from here.
+    static STARTS: AtomicU32 = AtomicU32::new(0);
+    let mut secret = [7; 32];
+    secret[..4].copy_from_slice(&STARTS.fetch_add(1, Ordering::Relaxed).to_ne_bytes());
+    let (seed, secret) = (SEED, secret.into());
+    let config = Config { vtep, port: 4789, no_udp_gso, seed, offer, generation: 1, secret };
     netns.run(move || Dataplane::start(config, plan).unwrap())
 }
 
@@ -172,6 +184,17 @@ struct Lab {
 
 impl Lab {
     fn new(vteps: [&str; 2], kinds: [Kind; 2], gso: bool, mtu: u16) -> Lab {
+        Lab::of(vteps, kinds, gso, mtu, None)
+    }
+
+    /// With a suite the network is encrypted; its ledgers are shared by both hosts.
+    fn of(
+        vteps: [&str; 2],
+        kinds: [Kind; 2],
+        gso: bool,
+        mtu: u16,
+        sealed: Option<(Suite, Arc<Ledger>)>,
+    ) -> Lab {
         let hosts = [Netns::new("host"), Netns::new("host")];
         ip(&format!(
             "link add veth0 netns {} type veth peer veth0 netns {}",
@@ -187,8 +210,11 @@ impl Lab {
         let side = |me: usize| {
             let ports = vec![containers[me].port(7)];
             let remotes = vec![containers[1 - me].remote(vteps[1 - me])];
-            let plan = plan(vteps[me], mtu, ports, remotes);
-            let (plane, events) = start(&hosts[me], vteps[me], gso, plan);
+            let encrypted = sealed.as_ref().map(|(_, ledger)| ledger.clone());
+            let spec = Spec { mtu, ports, remotes, encrypted, ..Spec::default() };
+            let plan = plan(vteps[me], spec);
+            let suite = sealed.as_ref().map_or(Suite::ChaCha20Poly1305, |(suite, _)| *suite);
+            let (plane, events) = start(&hosts[me], vteps[me], gso, suite, plan);
             plane.add_port(PortId(7), containers[me].tap(kinds[me], mtu));
             (plane, events)
         };
@@ -329,8 +355,9 @@ fn two_containers_of_one_host_exchange_whole_super_frames() {
         let host = Netns::new("host");
         let vtep = IpAddr::from([127, 0, 0, 1]);
         let [a, b] = [Container::new(2), Container::new(3)];
-        let plan = plan(vtep, 1450, vec![a.port(0), b.port(1)], Vec::new());
-        let (plane, _events) = start(&host, vtep, true, plan);
+        let ports = vec![a.port(0), b.port(1)];
+        let plan = plan(vtep, Spec { mtu: 1450, ports, ..Spec::default() });
+        let (plane, _events) = start(&host, vtep, true, Suite::ChaCha20Poly1305, plan);
         plane.add_port(PortId(0), a.tap(kinds[0], 1450));
         plane.add_port(PortId(1), b.tap(kinds[1], 1450));
         a.netns.ping(b.v6);

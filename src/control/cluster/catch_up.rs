@@ -1,0 +1,137 @@
+//! Networks that users name. One that is not known here may have been created
+//! on another host a moment ago, so that others are asked before the answer is no.
+
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::stream;
+use crate::control::error::Error;
+use crate::control::state::{Control, State};
+use crate::core::cluster::entry::{Key, NodeId, Space};
+use crate::core::cluster::rpc::{Request, Response};
+use crate::core::tables::{Network, Refusal};
+
+/// Members that are asked. In larger clusters gossip has reached most others by
+/// the time that somebody types there.
+const ASKED: usize = 32;
+/// How long they are waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Answers, with who gave them and what was compared before.
+type Answers = JoinSet<(NodeId, Option<Key>, Option<Response>)>;
+
+impl Control {
+    /// The network with this name, id or beginning of an id, and the lock under
+    /// which it was found. Where it is not known, tables are compared with others
+    /// first, for at most a second.
+    pub(in crate::control) fn find_network(
+        &self,
+        reference: &str,
+    ) -> Result<(MutexGuard<'_, State>, Network), Error> {
+        let mut state = self.lock();
+        if !is_known(&state, reference) {
+            drop(state);
+            self.runtime.block_on(async {
+                // What has come by then has come.
+                let _ = tokio::time::timeout(PATIENCE, self.catch_up(reference)).await;
+            });
+            state = self.lock();
+        }
+        let network = state.tables.network(reference)?.clone();
+        Ok((state, network))
+    }
+
+    /// Ends when the network is known, or nobody has anything more to say.
+    async fn catch_up(&self, reference: &str) {
+        let mut answers = Answers::new();
+        for node in self.whom_to_ask() {
+            let request = self.lock().cluster.machine.replica().ask_digests(None);
+            self.ask_for_answers(&mut answers, node, None, request);
+        }
+        while let Some(answer) = answers.join_next().await {
+            let Ok((node, behind, Some(response))) = answer else { continue };
+            if let Some((behind, request)) = self.learn(node, behind, response) {
+                self.ask_for_answers(&mut answers, node, behind, request);
+            }
+            if is_known(&self.lock(), reference) {
+                return;
+            }
+        }
+    }
+
+    /// Members that may be there, those first whose ids follow this host's: each
+    /// host of a large cluster asks others.
+    fn whom_to_ask(&self) -> Vec<NodeId> {
+        let state = self.lock();
+        let machine = &state.cluster.machine;
+        let (me, now) = (machine.me(), self.now());
+        let mut others: Vec<NodeId> = machine.replica().members().map(|(id, _)| id).collect();
+        others.retain(|id| *id != me && machine.is_visible(now, id));
+        let first = others.partition_point(|id| *id < me);
+        others.rotate_left(first);
+        others.truncate(ASKED);
+        others
+    }
+
+    fn ask_for_answers(
+        &self,
+        answers: &mut Answers,
+        node: NodeId,
+        behind: Option<Key>,
+        request: Request,
+    ) {
+        let state = self.lock();
+        let Some((exchange, at)) = state.cluster.machine.contact(&node) else { return };
+        // What this host could not store it must not tell.
+        if state.cluster.machine.is_mute() {
+            return;
+        }
+        let (identity, tag) = (state.cluster.identity.clone(), state.cluster.tag);
+        answers.spawn(async move {
+            (node, behind, stream::ask(&identity, tag, &exchange, at, &request).await.ok())
+        });
+    }
+
+    /// Takes an answer; what to ask next, and what has been compared by then.
+    fn learn(
+        &self,
+        node: NodeId,
+        behind: Option<Key>,
+        response: Response,
+    ) -> Option<(Option<Key>, Request)> {
+        let mut state = self.lock();
+        let machine = &mut state.cluster.machine;
+        let compared = match response {
+            Response::Summaries(part) => {
+                if let Some((request, _)) = machine.replica().ask_exchange(behind, &part) {
+                    return Some((part.end, request));
+                }
+                part.end
+            }
+            response => {
+                let goes_on = matches!(response, Response::Entries(_));
+                // Who refuses has nothing to say; what cannot be stored is tried again.
+                let _ = machine.absorb(self.now(), node, response);
+                let _ = self.settle_cluster(&mut state);
+                self.wake.notify_one();
+                behind.filter(|_| goes_on)
+            }
+        };
+        let replica = state.cluster.machine.replica();
+        compared.map(|_| (compared, replica.ask_digests(compared)))
+    }
+}
+
+/// Whether there is such a network, or several, and who owns its addresses: the
+/// latter is told in an entry of its own.
+fn is_known(state: &State, reference: &str) -> bool {
+    let network = match state.tables.network(reference) {
+        Ok(network) => network,
+        Err(refusal) => return !matches!(refusal, Refusal::NotFound(_)),
+    };
+    let machine = &state.cluster.machine;
+    let owned = |id, pool| machine.holdings(Space::Pool(id, pool)).next().is_some();
+    network.id.bytes().is_none_or(|id| (0..network.pools.len()).all(|i| owned(id, i as u8)))
+}
