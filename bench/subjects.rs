@@ -248,6 +248,7 @@ fn network(remotes: u32) -> Network {
         remotes: (2..2 + remotes).map(remote).collect(),
         foreign: Vec::new(),
         narrow: Vec::new(),
+        vips: Vec::new(),
     };
     Network::new(1, Vni::new(7).expect("a VNI"), spec)
 }

@@ -107,6 +107,7 @@ impl Control {
             ips: request.ips.clone(),
             mac: request.mac,
             aliases: request.aliases.clone(),
+            service: None,
         };
         self.allocate_addresses(&request.network, &new, |state, network, new| {
             let attachment = self.attachment(request, namespace, &ifname, &resolv_conf);
@@ -217,6 +218,7 @@ impl Control {
             addresses: endpoint.addresses.clone(),
             aliases: endpoint.aliases.clone(),
             created: endpoint.created.clone(),
+            service: endpoint.service.clone(),
         };
         let now = self.now();
         state.cluster.machine.publish_endpoint(now, &endpoint.network, &endpoint.id, body);

@@ -8,6 +8,7 @@
 //! | module | what it decides |
 //! | --- | --- |
 //! | [`plan`] | the immutable snapshot that the control side hands to the data plane |
+//! | [`balance`] | services: which backend a flow goes to, and how its packets are rewritten |
 //! | [`switch`] | where a frame goes: guard, ARP/ND, FDB, routing between subnets |
 //! | [`cluster`] | who belongs and is alive, what hosts tell each other, who allocates what |
 //! | [`seal`] | sessions with other hosts: handshakes, keys, sealed frames, replay |
@@ -19,6 +20,7 @@
 //! | [`ipam`] | which address is free |
 //! | [`window`] | which counters have been seen: against replay |
 
+pub mod balance;
 pub mod cluster;
 pub mod drops;
 pub mod ipam;

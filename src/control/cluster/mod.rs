@@ -222,6 +222,7 @@ impl Control {
                 Key::Endpoint(node, network, id) => {
                     touched |= self.apply_endpoint(state, *node, *network, *id);
                 }
+                Key::Service(id) => touched |= self.apply_service(state, *id),
                 Key::Node(node) => touched |= self.apply_node(state, *node),
                 _ => {}
             }
@@ -242,6 +243,10 @@ impl Control {
         let stale: Vec<Id> = state.tables.endpoints().map(|e| e.id.clone()).collect();
         stale.iter().for_each(|id| {
             state.tables.remove_endpoint(id);
+        });
+        let stale: Vec<Id> = state.tables.services().map(|s| s.id.clone()).collect();
+        stale.iter().for_each(|id| {
+            state.tables.remove_service(id);
         });
         state.remote_nodes.clear();
         state.tables.forget_paths();
@@ -297,6 +302,17 @@ impl Control {
                 }
                 known
             }
+        }
+    }
+
+    fn apply_service(&self, state: &mut State, id: [u8; 32]) -> bool {
+        match state.cluster.machine.replica().get(&Key::Service(id)) {
+            Some(Body::Service(service)) => {
+                let service = service.clone();
+                state.tables.put_service(service);
+                true
+            }
+            _ => state.tables.remove_service(&Id::new(id)),
         }
     }
 
@@ -463,6 +479,7 @@ fn record(network: [u8; 32], id: [u8; 32], body: &EndpointBody, holder: Holder) 
         addresses: body.addresses.clone(),
         aliases: body.aliases.clone(),
         created: body.created.clone(),
+        service: body.service.clone(),
         holder,
     }
 }

@@ -91,6 +91,7 @@ impl Lab {
             ips,
             mac: None,
             aliases: Vec::new(),
+            service: None,
         };
         let mut id = network.bytes().unwrap();
         id[31] = at;

@@ -13,7 +13,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::holding::Holding;
-use crate::core::tables::{Id, Network};
+use crate::core::tables::{Backing, Id, Network, Service};
 use crate::wire::mac::Mac;
 
 /// A host's identity: its Ed25519 verifying key (RFC 8032).
@@ -42,7 +42,12 @@ impl Entry {
     /// Whether it takes the place of `other`, which is about the same key. All
     /// hosts decide alike, whatever the order in which they hear of the two.
     pub fn beats(&self, other: &Entry) -> bool {
-        let gone = |e: &Entry| matches!(e.body, Some(Body::Member(Member::Removed { .. })));
+        let gone = |e: &Entry| match e.key {
+            Key::Member(_) => matches!(e.body, Some(Body::Member(Member::Removed { .. }))),
+            // Whoever changes it at the same time does not bring it back.
+            Key::Service(_) => e.body.is_none(),
+            _ => false,
+        };
         let rank = |e: &Entry| (gone(e), e.version, e.author, e.signature);
         rank(self) > rank(other)
     }
@@ -105,6 +110,8 @@ pub enum Key {
     Node(NodeId),
     /// A network. Any member writes it.
     Network([u8; 32]),
+    /// A service. Any member writes it; deletion wins.
+    Service([u8; 32]),
     /// A node's ranges of a space.
     Holding(NodeId, Space),
     /// An endpoint: the node that holds it, its network, its own id.
@@ -118,7 +125,8 @@ impl Key {
     /// The only node that may write it; `None` if every member may.
     pub fn owner(&self) -> Option<NodeId> {
         match self {
-            Key::Member(_) | Key::Secret(_) | Key::Token | Key::Pools | Key::Network(_) => None,
+            Key::Member(_) | Key::Secret(_) | Key::Token | Key::Pools => None,
+            Key::Network(_) | Key::Service(_) => None,
             Key::Node(node) | Key::Holding(node, _) | Key::Endpoint(node, ..) => Some(*node),
         }
     }
@@ -156,6 +164,8 @@ pub enum Body {
     Node(Node),
     /// Of [`Key::Network`].
     Network(Network),
+    /// Of [`Key::Service`].
+    Service(Service),
     /// Of [`Key::Holding`].
     Holding(Holding),
     /// Of [`Key::Endpoint`].
@@ -245,6 +255,8 @@ pub struct EndpointBody {
     pub aliases: Vec<String>,
     /// RFC 3339, UTC.
     pub created: String,
+    /// The service that it belongs to.
+    pub service: Option<Backing>,
 }
 
 /// A signed entry.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Id, Network, Refusal, Tables, check_name, listed};
+use super::{Backing, Id, Network, Refusal, Tables, check_name, listed};
 use crate::wire::mac::Mac;
 
 /// The record of an endpoint.
@@ -27,6 +27,8 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
     /// RFC 3339, UTC.
     pub created: String,
+    /// The service that it belongs to.
+    pub service: Option<Backing>,
     /// Who holds it.
     pub holder: Holder,
 }
@@ -73,6 +75,8 @@ pub struct NewEndpoint {
     pub mac: Option<Mac>,
     /// Further names.
     pub aliases: Vec<String>,
+    /// The service that it belongs to.
+    pub service: Option<Backing>,
 }
 
 impl Tables {
@@ -108,6 +112,7 @@ impl Tables {
             addresses,
             aliases: new.aliases,
             created: rfc3339(now),
+            service: new.service,
             holder: Holder::Here,
         };
         self.endpoints.insert(id.clone(), endpoint.clone());
@@ -145,6 +150,7 @@ impl Tables {
     pub fn check_addresses(&self, net: &Network, ips: &[IpAddr]) -> Result<(), Refusal> {
         let taken: BTreeSet<IpAddr> =
             self.endpoints_of(&net.id).flat_map(|e| e.addresses.iter().copied()).collect();
+        let taken = &taken | &self.virtual_ips(&net.id);
         let mut each = ips.iter().enumerate();
         each.try_for_each(|(i, ip)| self.check_address(net, &taken, &ips[..i], *ip))
     }
@@ -177,10 +183,12 @@ impl Tables {
             )));
         }
         if taken.contains(&ip) {
-            let holder = self.endpoints_of(&net.id).find(|e| e.addresses.contains(&ip));
+            let holder = match self.endpoints_of(&net.id).find(|e| e.addresses.contains(&ip)) {
+                Some(endpoint) => format!("endpoint {}", endpoint.name),
+                None => "a service".to_owned(),
+            };
             return Err(Refusal::Conflict(format!(
-                "address {ip} is taken by endpoint {}: choose another, or leave it out",
-                holder.map_or("", |e| &e.name)
+                "address {ip} is taken by {holder}: choose another, or leave it out"
             )));
         }
         Ok(())

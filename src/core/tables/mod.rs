@@ -15,6 +15,7 @@ mod network;
 mod path;
 mod projection;
 mod reference;
+mod service;
 #[cfg(test)]
 mod tests;
 
@@ -26,9 +27,11 @@ pub use endpoint::{Endpoint, Holder, NewEndpoint, check_ifname};
 pub use id::Id;
 pub(in crate::core) use network::FIRST_VNI;
 pub use network::{Network, NewNetwork};
+pub use service::{Backing, Health, Joined, Mode, Probe, Protocol, Published, Service};
 
-use super::names::Zone;
+use super::balance::Vip;
 use super::ledger::{Ledger, Reading};
+use super::names::Zone;
 use super::plan::{self, PortId};
 use crate::wire::{sealed, vxlan};
 
@@ -92,6 +95,11 @@ pub struct Tables {
     built: BTreeMap<Id, Arc<plan::Network>>,
     /// Networks as DNS has them; likewise.
     zones: BTreeMap<Id, Arc<Zone>>,
+    services: BTreeMap<Id, Service>,
+    /// Virtual IPs by service as the data plane has them; likewise.
+    vips: BTreeMap<Id, Vec<(Id, Arc<Vip>)>>,
+    /// Virtual IPs made so far.
+    vip_version: u64,
 }
 
 impl Tables {
@@ -108,6 +116,9 @@ impl Tables {
             ledgers: BTreeMap::new(),
             built: BTreeMap::new(),
             zones: BTreeMap::new(),
+            services: BTreeMap::new(),
+            vips: BTreeMap::new(),
+            vip_version: 0,
         }
     }
 

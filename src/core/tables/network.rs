@@ -177,7 +177,7 @@ impl Tables {
     pub fn check_unused(&self, network: &Network) -> Result<(), Refusal> {
         let held: Vec<&str> = self.endpoints_of(&network.id).map(|e| e.name.as_str()).collect();
         if held.is_empty() {
-            return Ok(());
+            return self.check_no_service(&network.id, &network.name);
         }
         Err(Refusal::Conflict(format!(
             "network {} is in use by {}: detach them first",

@@ -115,6 +115,7 @@ mod tests {
             ips: vec![ip(&format!("10.{network}.0.{n}"))],
             mac: None,
             aliases: Vec::new(),
+            service: None,
         };
         let made = tables.add_endpoint(&id(network), new, id(n), SystemTime::UNIX_EPOCH).unwrap();
         if let Some(vtep) = vtep {

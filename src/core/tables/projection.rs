@@ -61,7 +61,9 @@ impl Tables {
                         network.encrypted().then(|| self.ledgers.entry(id.clone()).or_default());
                     let ledger = ledger.cloned();
                     let spec = plan::Spec { encrypted: ledger, ..self.spec(network) };
-                    let built = Arc::new(plan::Network::new(self.seed, network.vni, spec));
+                    let vni = network.vni;
+                    let spec = plan::Spec { vips: self.vips_of(&id), ..spec };
+                    let built = Arc::new(plan::Network::new(self.seed, vni, spec));
                     self.built.insert(id, built.clone());
                     built
                 }
@@ -136,6 +138,9 @@ impl Tables {
         if let Some(endpoint) = self.endpoints.get(endpoint) {
             self.built.remove(&endpoint.network);
             self.zones.remove(&endpoint.network);
+            if let Some(backing) = &endpoint.service {
+                self.vips.remove(&backing.service);
+            }
         }
     }
 

@@ -51,6 +51,7 @@ fn endpoint(name: &str) -> NewEndpoint {
         ips: Vec::new(),
         mac: None,
         aliases: Vec::new(),
+        service: None,
     }
 }
 
@@ -90,6 +91,7 @@ fn remote(network: u8, n: u8, name: &str, ips: &[&str], vtep: &str) -> Endpoint 
         mac: Mac::for_ip(ip(ips[0])),
         addresses: ips.iter().map(|i| ip(i)).collect(),
         aliases: Vec::new(),
+        service: None,
         created: String::new(),
         holder: Holder::Vtep(ip(vtep)),
     }

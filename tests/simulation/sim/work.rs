@@ -253,6 +253,7 @@ impl World {
                 mac: Mac::for_ip(ip),
                 addresses: vec![ip],
                 aliases: Vec::new(),
+                service: None,
                 created: "2026-01-01T00:00:00Z".to_owned(),
             };
             world.with(host, |machine, clock| {

@@ -11,7 +11,7 @@ use crate::core::cluster::entry::{
     Body, EndpointBody, Key, Member, Node, NodeId, Pools, Space, Version,
 };
 use crate::core::cluster::holding::{Holding, Range, Ranges};
-use crate::core::tables::{Id, Network};
+use crate::core::tables::{Id, Network, Service};
 
 /// Where subnets come from that nobody chose, as with Docker.
 const DEFAULT_POOL: ([u8; 4], u8) = ([10, 0, 0, 0], 8);
@@ -104,6 +104,31 @@ impl Machine {
         }
     }
 
+    /// Tells of a service, new or changed.
+    pub fn publish_service(&mut self, now: Now, service: &Service) {
+        if let Some(id) = service.id.bytes() {
+            self.replica.write(Key::Service(id), Some(Body::Service(service.clone())));
+            self.after_changes(now);
+        }
+    }
+
+    /// Deletes a service for all hosts.
+    pub fn withdraw_service(&mut self, now: Now, id: &Id) {
+        if let Some(id) = id.bytes() {
+            self.replica.write(Key::Service(id), None);
+            self.after_changes(now);
+        }
+    }
+
+    /// All services.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        let services = Key::Service([0; 32])..=Key::Service([0xff; 32]);
+        self.replica.live(services).filter_map(|(_, body)| match body {
+            Body::Service(service) => Some(service),
+            _ => None,
+        })
+    }
+
     /// Tells of an endpoint of this host.
     pub fn publish_endpoint(&mut self, now: Now, network: &Id, id: &Id, body: EndpointBody) {
         if let (Some(network), Some(id)) = (network.bytes(), id.bytes()) {
@@ -171,7 +196,10 @@ impl Machine {
                 };
                 let of_network = self.endpoints().filter(|(_, n, ..)| *n == network);
                 let taken = of_network.flat_map(|(.., body)| body.addresses.iter().copied());
-                allocate::used_of_pool(pool, taken)
+                let vips = self.services().flat_map(|s| &s.networks);
+                let vips = vips.filter(|joined| joined.network.bytes() == Some(network));
+                let vips = vips.flat_map(|joined| joined.vips.iter().copied());
+                allocate::used_of_pool(pool, taken.chain(vips))
             }
         }
     }

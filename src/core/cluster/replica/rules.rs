@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::entry::{Body, Entry, Key, Space};
 use super::rumours::encoded_len;
-use crate::core::tables::{self, Id, Network};
+use crate::core::tables::{self, Id, Network, Service};
 
 /// The longest entry, in bytes.
 pub const MAX_ENTRY: usize = 16 << 10;
@@ -77,6 +77,9 @@ pub(super) fn shape(entry: &Entry) -> Result<(), Refusal> {
             }
             network.id == Id::new(*id) && is_network(network)
         }
+        (Key::Service(id), Some(Body::Service(service))) => {
+            service.id == Id::new(*id) && is_service(service)
+        }
         (Key::Holding(_, space), Some(Body::Holding(holding))) => {
             let bound = match space {
                 Space::Vni => u128::from(crate::wire::vxlan::Vni::MAX),
@@ -98,6 +101,17 @@ pub(super) fn shape(entry: &Entry) -> Result<(), Refusal> {
         _ => false,
     };
     if fits { Ok(()) } else { Err(Refusal::Malformed) }
+}
+
+fn is_service(service: &Service) -> bool {
+    let name = |name: &String| tables::check_name("a service", name).is_ok();
+    name(&service.name)
+        && service.aliases.len() <= MANY
+        && service.aliases.iter().all(name)
+        && service.published.len() <= MANY
+        && service.networks.len() <= MANY
+        && service.networks.iter().all(|joined| joined.vips.len() <= MANY)
+        && is_text(&service.created, 40)
 }
 
 fn is_network(network: &Network) -> bool {

@@ -119,6 +119,7 @@ fn spec() -> Spec {
         remotes: vec![far(remote(), member()), far(remote2(), member2())],
         foreign: Vec::new(),
         narrow: Vec::new(),
+        vips: Vec::new(),
     }
 }
 

@@ -238,6 +238,7 @@ fn a_network_is_known_to_all_within_a_second() {
         mac: Mac([2, 0, 0, 0, 0, 1]),
         addresses: vec![IpAddr::from([10, 1, 0, 2])],
         aliases: Vec::new(),
+        service: None,
         created: String::new(),
     };
     mesh.hosts[2].publish_endpoint(now, &network(1).id, &Id::new([5; 32]), body);

@@ -8,6 +8,7 @@ pub(super) fn endpoint(n: usize) -> EndpointBody {
         mac: Mac([2, 0, 0, 0, 0, n as u8]),
         addresses: vec![IpAddr::from([10, 1, 0, n as u8 + 2])],
         aliases: Vec::new(),
+        service: None,
         created: String::new(),
     }
 }

@@ -64,6 +64,7 @@ fn endpoint(host: u8) -> Body {
         mac: Mac([2, 0, 0, 0, 0, host]),
         addresses: vec![IpAddr::from([10, 0, 0, host])],
         aliases: Vec::new(),
+        service: None,
         created: String::new(),
     })
 }

@@ -41,6 +41,7 @@ fn entries() -> Vec<Entry> {
         mac: Mac([2, 66, 10, 0, 0, 2]),
         addresses: vec![IpAddr::from([10, 0, 0, 2])],
         aliases: vec!["www".into()],
+        service: None,
         created: "2024-05-01T00:00:00Z".into(),
     };
     let admitted = Member::Admitted { exchange: me.exchange_public() };

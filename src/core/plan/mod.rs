@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::balance::Vip;
 use super::ledger::Ledger;
 use super::map::{self, Map};
 use crate::wire::mac::Mac;
@@ -128,6 +129,8 @@ pub struct Spec {
     /// VTEPs whose path is narrower than `mtu`, each with the largest IP packet
     /// inside that reaches it, in bytes. Others may be named; they are left out.
     pub narrow: Vec<(IpAddr, u16)>,
+    /// Its services' virtual IPs.
+    pub vips: Vec<Arc<Vip>>,
 }
 
 /// Whose an address is.
@@ -165,6 +168,7 @@ pub struct Network {
     narrow: Vec<(IpAddr, u16)>,
     fdb: Map<Mac, Target>,
     stations: Map<IpAddr, Station>,
+    vips: Map<IpAddr, Arc<Vip>>,
 }
 
 impl Network {
@@ -181,6 +185,10 @@ impl Network {
                 stations.entry(ip).or_insert(Station { mac, target });
             }
         }
+        let mut vips = map::map(seed);
+        // An endpoint's address is no VIP, whatever the tables say.
+        let unclaimed = spec.vips.into_iter().filter(|vip| !stations.contains_key(&vip.ip));
+        vips.extend(unclaimed.map(|vip| (vip.ip, vip)));
         let mut members: Vec<IpAddr> = spec.remotes.iter().map(|r| r.vtep).collect();
         members.sort_unstable();
         members.dedup();
@@ -204,6 +212,7 @@ impl Network {
             narrow,
             fdb,
             stations,
+            vips,
         }
     }
 
@@ -221,6 +230,16 @@ impl Network {
     /// The endpoint with this address.
     pub fn station(&self, ip: IpAddr) -> Option<&Station> {
         self.stations.get(&ip)
+    }
+
+    /// The service with this virtual IP.
+    pub fn vip(&self, ip: IpAddr) -> Option<&Arc<Vip>> {
+        self.vips.get(&ip)
+    }
+
+    /// Whether it has services.
+    pub fn has_vips(&self) -> bool {
+        !self.vips.is_empty()
     }
 
     /// The largest IP packet inside that reaches a VTEP, in bytes.
@@ -308,6 +327,7 @@ mod tests {
             ],
             foreign: ["192.0.2.9", "2001:db8::1", "192.0.2.8", "192.0.2.9"].map(ip).to_vec(),
             narrow: Vec::new(),
+            vips: Vec::new(),
         }
     }
 

@@ -1,0 +1,247 @@
+//! Services: a name with endpoints behind it, and a virtual IP on each network.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Endpoint, Holder, Id, Refusal, Tables};
+use crate::core::balance::{Backend, Scheduler, Standing, Vip};
+
+/// The record of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Never changes.
+    pub id: Id,
+    /// Unique, but for services that two parts of a cluster created while they
+    /// did not see each other.
+    pub name: String,
+    /// RFC 3339, UTC.
+    pub created: String,
+    /// What its name stands for.
+    pub mode: Mode,
+    /// How a backend is chosen.
+    pub scheduler: Scheduler,
+    /// For how many seconds a client keeps its backend; `None` if it need not.
+    pub affinity: Option<u32>,
+    /// How backends are tested; `None`: attached is healthy.
+    pub health: Option<Health>,
+    /// For how many seconds running flows of a backend that goes may go on.
+    pub drain: u32,
+    /// Further names.
+    pub aliases: Vec<String>,
+    /// Ports that are to be open on every host.
+    pub published: Vec<Published>,
+    /// The networks that it is on, and those that it was on.
+    pub networks: Vec<Joined>,
+}
+
+/// What a service's name stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// A virtual IP.
+    #[default]
+    Vip,
+    /// The addresses of all its backends.
+    Dnsrr,
+}
+
+/// A network that a service is on, or was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The network's id.
+    pub network: Id,
+    /// Its virtual IPs there, one for each family of the network. It keeps them when
+    /// it leaves: of two changes at once one is lost, and an address that one of them
+    /// gave back could be another's by then.
+    pub vips: Vec<IpAddr>,
+    /// Whether it is on the network now.
+    pub active: bool,
+}
+
+/// How backends are tested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// What is tried.
+    pub probe: Probe,
+    /// Milliseconds from one to the next.
+    pub interval: u32,
+    /// Milliseconds that one may take.
+    pub timeout: u32,
+    /// Failures in a row that make a backend unhealthy.
+    pub retries: u8,
+}
+
+/// What shows that a backend is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// It takes a connection at this port.
+    Tcp(u16),
+    /// It answers a GET of this path at this port with a status from 200 to 399.
+    Http(u16, String),
+}
+
+/// A port that is to be open on every host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// On the hosts.
+    pub published: u16,
+    /// At the backends.
+    pub target: u16,
+    /// Of this protocol.
+    pub protocol: Protocol,
+}
+
+/// A protocol with ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+/// How an endpoint belongs to a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backing {
+    /// The service's id.
+    pub service: Id,
+    /// Its share of new flows; 0 is none.
+    pub weight: u16,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+impl Service {
+    /// The networks that it is on.
+    pub fn active(&self) -> impl Iterator<Item = &Joined> {
+        self.networks.iter().filter(|joined| joined.active)
+    }
+
+    /// Whether it is on a network.
+    pub fn is_on(&self, network: &Id) -> bool {
+        self.active().any(|joined| joined.network == *network)
+    }
+}
+
+impl Tables {
+    /// Takes a service as it is known to the cluster, new or changed.
+    pub fn put_service(&mut self, service: Service) {
+        let id = service.id.clone();
+        self.touch_service(&id);
+        self.services.insert(id.clone(), service);
+        self.touch_service(&id);
+    }
+
+    /// Forgets a service. Whether there was one.
+    pub fn remove_service(&mut self, id: &Id) -> bool {
+        self.touch_service(id);
+        self.services.remove(id).is_some()
+    }
+
+    /// All services, by id.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
+    }
+
+    /// The service with exactly this id.
+    pub fn get_service(&self, id: &Id) -> Option<&Service> {
+        self.services.get(id)
+    }
+
+    /// The endpoints that belong to a service, on whatever network.
+    pub fn backends_of<'a>(&'a self, service: &'a Id) -> impl Iterator<Item = &'a Endpoint> {
+        let of_service =
+            move |e: &&Endpoint| e.service.as_ref().is_some_and(|b| b.service == *service);
+        self.endpoints.values().filter(of_service)
+    }
+
+    /// Forgets the built forms of a service and of its networks.
+    pub(super) fn touch_service(&mut self, id: &Id) {
+        self.vips.remove(id);
+        let Some(service) = self.services.get(id) else { return };
+        for joined in &service.networks {
+            self.built.remove(&joined.network);
+            self.zones.remove(&joined.network);
+        }
+    }
+
+    /// The virtual IPs of a network as the data plane has them.
+    pub(super) fn vips_of(&mut self, network: &Id) -> Vec<Arc<Vip>> {
+        let balanced = |s: &&Service| s.mode == Mode::Vip && s.is_on(network);
+        let ids: Vec<Id> = self.services.values().filter(balanced).map(|s| s.id.clone()).collect();
+        ids.iter().flat_map(|id| self.vips_of_service(id, network)).collect()
+    }
+
+    fn vips_of_service(&mut self, id: &Id, network: &Id) -> Vec<Arc<Vip>> {
+        if !self.vips.contains_key(id) {
+            let built = self.build_vips(id);
+            self.vips.insert(id.clone(), built);
+        }
+        let all = self.vips.get(id).into_iter().flatten();
+        all.filter(|(of, _)| of == network).map(|(_, vip)| vip.clone()).collect()
+    }
+
+    fn build_vips(&mut self, id: &Id) -> Vec<(Id, Arc<Vip>)> {
+        let Some(service) = self.services.get(id) else { return Vec::new() };
+        let mut built = Vec::new();
+        for joined in service.active() {
+            for ip in &joined.vips {
+                self.vip_version += 1;
+                let vip = Vip {
+                    ip: *ip,
+                    version: self.vip_version,
+                    scheduler: service.scheduler,
+                    affinity: service.affinity.map(|s| Duration::from_secs(s.into())),
+                    backends: self.backends_at(id, &joined.network, ip.is_ipv4()),
+                };
+                built.push((joined.network.clone(), Arc::new(vip)));
+            }
+        }
+        built
+    }
+
+    /// A service's endpoints on a network, by their addresses of one family.
+    fn backends_at(&self, service: &Id, network: &Id, ipv4: bool) -> Vec<Backend> {
+        let here = |e: &&Endpoint| {
+            // One that is being attached just now can take nothing yet.
+            e.network == *network && (e.holder != Holder::Here || self.ports.contains_key(&e.id))
+        };
+        let backend = |e: &Endpoint| {
+            let backing = e.service.as_ref()?;
+            let ip = *e.addresses.iter().find(|ip| ip.is_ipv4() == ipv4)?;
+            Some(Backend { ip, weight: backing.weight, standing: backing.standing })
+        };
+        let mut backends: Vec<Backend> =
+            self.backends_of(service).filter(here).filter_map(backend).collect();
+        backends.sort_by_key(|b| b.ip);
+        backends.dedup_by_key(|b| b.ip);
+        backends
+    }
+
+    /// All virtual IPs on a network, also those of services that have left it.
+    pub fn virtual_ips(&self, network: &Id) -> BTreeSet<IpAddr> {
+        let joined = self.services.values().flat_map(|s| &s.networks);
+        let on_network = joined.filter(|joined| joined.network == *network);
+        on_network.flat_map(|joined| joined.vips.iter().copied()).collect()
+    }
+
+    /// Whether no service is on a network.
+    pub(super) fn check_no_service(&self, network: &Id, name: &str) -> Result<(), Refusal> {
+        let on_it: Vec<&str> =
+            self.services.values().filter(|s| s.is_on(network)).map(|s| s.name.as_str()).collect();
+        if on_it.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::Conflict(format!(
+            "network {name} is in use by {} {}: remove with `vxmesh service rm`, or take off the network with `vxmesh service update --network-rm {name}`",
+            if on_it.len() == 1 { "service" } else { "services" },
+            super::listed(on_it)
+        )))
+    }
+}
