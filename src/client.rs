@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 
 use crate::api;
 
-/// Longer than anything that the daemon does for one request.
+/// Longer than anything that the daemon does for one request, but a drain.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client of one daemon. Its calls block.
@@ -67,8 +67,24 @@ impl Client {
         self.call(Method::DELETE, path, Bytes::new()).map(drop)
     }
 
+    /// Deletes what is at `path`, which may take the daemon as long as `patience`, and
+    /// a little longer.
+    pub fn delete_in_time(&self, path: &str, patience: Duration) -> anyhow::Result<()> {
+        self.call_for(patience + PATIENCE, Method::DELETE, path, Bytes::new()).map(drop)
+    }
+
     /// The body of a successful answer; anything else is an error.
     fn call(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Bytes> {
+        self.call_for(PATIENCE, method, path, body)
+    }
+
+    fn call_for(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Bytes> {
         let what = format!("{method} {path}");
         let request = Request::builder()
             .method(method)
@@ -77,11 +93,11 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
         let answer = self.runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, self.exchange(request)).await.map_err(|_| {
+            tokio::time::timeout(patience, self.exchange(request)).await.map_err(|_| {
                 anyhow!(
                     "the daemon at {} did not answer within {} s: look at its log",
                     self.socket.display(),
-                    PATIENCE.as_secs()
+                    patience.as_secs()
                 )
             })?
         });

@@ -20,7 +20,7 @@
 //! | GET /v1/endpoints?network={network} | – | list of [`Endpoint`] |
 //! | POST /v1/endpoints | [`Attach`] | 201, [`Endpoint`] |
 //! | GET /v1/endpoints/{endpoint} | – | [`Endpoint`] |
-//! | DELETE /v1/endpoints/{endpoint} | – | 204 |
+//! | DELETE /v1/endpoints/{endpoint}?drain={seconds} | – | 204 |
 //! | GET /v1/cluster | – | [`Cluster`] |
 //! | POST /v1/cluster/init | [`ClusterInit`] | [`Cluster`] |
 //! | GET /v1/cluster/token | – | [`Token`] |

@@ -124,6 +124,9 @@ fn line(row: &Outcome, lane: &Measured, first: bool) -> Vec<String> {
         Target::AtMost { floor, goal } => {
             (format!("≤ {}", number(floor)), format!("≤ {}", number(goal)))
         }
+        Target::AtLeast { floor, goal } => {
+            (format!("≥ {}", number(floor)), format!("≥ {}", number(goal)))
+        }
         Target::None => Default::default(),
     };
     let value = lane.value;

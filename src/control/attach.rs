@@ -211,7 +211,7 @@ impl Control {
     }
 
     /// Lets the cluster know of an endpoint.
-    fn tell(&self, state: &mut State, endpoint: &Endpoint) {
+    pub(super) fn tell(&self, state: &mut State, endpoint: &Endpoint) {
         let body = EndpointBody {
             name: endpoint.name.clone(),
             mac: endpoint.mac,

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::cluster::driver::{self, Sockets};
 use super::config::{Mode, Options};
 use super::error::{Error, failed};
+use super::health;
 use super::netlink::Netlink;
 use super::netns::Namespace;
 use super::seal::offer::Ability;
@@ -75,6 +76,7 @@ async fn live(options: Options) -> Result<(), Error> {
     let sockets = Sockets::bind(control.myself().control)?;
     tokio::spawn(driver::run(control.clone(), sockets));
     tokio::spawn(watch(control.clone(), events));
+    tokio::spawn(health::run(control.clone()));
 
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(socket.serve(control.clone(), async {

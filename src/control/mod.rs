@@ -10,6 +10,7 @@
 //! | `seal` | encrypted networks: who has which keys, and how the sessions are |
 //! | [`attach`] | endpoints of this host: made, restored, released |
 //! | `names` | DNS in the sandboxes, resolv.conf, upstream resolvers |
+//! | `health`, `drain` | backends of services: tested where they are, and gone without a loss |
 //! | [`watch`] | sandboxes that vanish |
 //! | [`store`] | what outlives the process |
 //! | [`netns`], [`netlink`], [`underlay`] | the kernel's side |
@@ -21,8 +22,10 @@ pub mod attach;
 mod cluster;
 pub mod config;
 pub mod daemon;
+mod drain;
 pub mod error;
 mod extract;
+mod health;
 mod names;
 pub mod netlink;
 pub mod netns;

@@ -211,11 +211,22 @@ async fn endpoint(
     answer(StatusCode::OK, move || control.endpoint(&endpoint)).await
 }
 
+/// For how many seconds a detach may wait.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drain {
+    drain: Option<u32>,
+}
+
 async fn detach(
     State(control): Shared,
     Path(endpoint): Path<String>,
+    Params(Drain { drain }): Params<Drain>,
 ) -> Result<StatusCode, Failure> {
-    done(move || control.detach(&endpoint)).await
+    // On its own: it goes on when the client does not wait for its end.
+    let detached = tokio::spawn(control.detach(endpoint, drain)).await;
+    detached.map_err(|e| Error::Failed(format!("the request was not carried out: {e}")))??;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn cluster(State(control): Shared) -> Result<Response, Failure> {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::attach::Attachment;
 use super::cluster::driver::Wake;
@@ -28,7 +29,7 @@ use super::view;
 use crate::api;
 use crate::core::cluster::entry::NodeId;
 use crate::core::plan::Plan;
-use crate::core::tables::{Holder, Id, Network, NewNetwork, Tables};
+use crate::core::tables::{Endpoint, Holder, Id, Network, NewNetwork, Tables};
 use crate::dataplane::Dataplane;
 
 /// The daemon as the API sees it.
@@ -48,6 +49,8 @@ pub struct Control {
     pub(super) names: Names,
     /// Wakes whoever moves the cluster machine's datagrams.
     pub(super) wake: Wake,
+    /// Wakes whoever tests backends, after the tables have changed.
+    pub(super) backends_changed: Notify,
     /// What waits for other hosts is waited for here.
     pub(super) runtime: tokio::runtime::Handle,
     /// Held while `network verify` runs: two would hear each other's frames.
@@ -121,6 +124,7 @@ impl Control {
             plan,
             names,
             wake: Wake::default(),
+            backends_changed: Notify::new(),
             runtime,
             verifying: Mutex::default(),
             state: Mutex::new(state),
@@ -140,6 +144,7 @@ impl Control {
         self.tell_peers(state);
         self.plan.store(Arc::new(state.tables.plan()));
         self.names.publish(state);
+        self.backends_changed.notify_one();
     }
 
     /// All networks, by name.
@@ -297,22 +302,19 @@ impl Control {
         Ok(view::endpoint(&state, state.tables.endpoint(reference)?))
     }
 
-    /// Takes an endpoint of this host off its network and its interface out of the
-    /// sandbox.
-    pub fn detach(&self, reference: &str) -> Result<(), Error> {
+    /// An endpoint that this host holds.
+    pub(super) fn own_endpoint(&self, reference: &str) -> Result<Endpoint, Error> {
         let state = self.lock();
         let endpoint = state.tables.endpoint(reference)?;
-        let id = endpoint.id.clone();
-        if endpoint.holder != Holder::Here {
-            let node = state.remote_nodes.get(&id).map(|n| state.cluster.machine.name_of(n));
-            return Err(Error::conflict(format!(
-                "endpoint {} is on host {}: detach it there",
-                endpoint.name,
-                node.unwrap_or_default()
-            )));
+        if endpoint.holder == Holder::Here {
+            return Ok(endpoint.clone());
         }
-        drop(state);
-        self.detach_local(&id)
+        let node = state.remote_nodes.get(&endpoint.id).map(|n| state.cluster.machine.name_of(n));
+        Err(Error::conflict(format!(
+            "endpoint {} is on host {}: detach it there",
+            endpoint.name,
+            node.unwrap_or_default()
+        )))
     }
 
     /// How the daemon is.

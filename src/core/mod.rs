@@ -17,12 +17,14 @@
 //! | [`drops`] | every reason for which a frame is dropped |
 //! | [`tables`] | networks and endpoints: what may be created, and the plan that follows |
 //! | [`names`] | what DNS answers in a container, and which resolver is asked for the rest |
+//! | [`health`] | when backends of services are tested, and what follows from it |
 //! | [`ipam`] | which address is free |
 //! | [`window`] | which counters have been seen: against replay |
 
 pub mod balance;
 pub mod cluster;
 pub mod drops;
+pub mod health;
 pub mod ipam;
 pub mod ledger;
 pub mod map;

@@ -392,7 +392,7 @@ impl Control {
     }
 
     /// Asks a member something.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         exchange: &[u8; 32],
         at: SocketAddr,
@@ -413,11 +413,22 @@ impl Control {
         request: Request,
     ) -> (Response, Option<oneshot::Receiver<Result<(), String>>>) {
         let leaves = matches!(request, Request::Leave(_));
+        let drains = match &request {
+            Request::Drain { endpoint, reset, .. } => Some((*endpoint, *reset)),
+            _ => None,
+        };
         let mut state = self.lock();
         let response = state.cluster.machine.request(self.now(), peer, request);
         let begun = leaves && response == Response::Done;
         let removal = begun.then(|| state.cluster.await_removal());
-        (self.stored(&mut state, response), removal)
+        let response = self.stored(&mut state, response);
+        drop(state);
+        match (drains, &response) {
+            (Some((endpoint, reset)), Response::Done) => {
+                (self.answer_drain(peer, endpoint, reset), removal)
+            }
+            _ => (response, removal),
+        }
     }
 
     /// Answers a host that has shown the token.

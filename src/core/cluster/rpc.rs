@@ -63,6 +63,16 @@ pub enum Request {
         /// Its [`Key::Node`].
         entries: Vec<Entry>,
     },
+    /// I am about to detach this endpoint of mine: take its entry, and tell me how many
+    /// flows you have to it, or reset them.
+    Drain {
+        /// The endpoint's entry.
+        entries: Vec<Entry>,
+        /// The endpoint's id.
+        endpoint: [u8; 32],
+        /// Whether its flows are to be reset now.
+        reset: bool,
+    },
 }
 
 /// An answer.
@@ -79,4 +89,6 @@ pub enum Response {
     /// No, because the host that asks was removed from the cluster: the entry that
     /// says so, that of its author's own admission, and so on.
     Removed(Vec<Entry>),
+    /// To [`Request::Drain`]: how many flows this host has to the endpoint.
+    Flows(u64),
 }

@@ -26,7 +26,8 @@ pub(super) fn veth(wire: Wire) -> io::Result<Lane> {
     let mut to = Vec::new();
     for n in 0..2u8 {
         let name = format!("eth{n}");
-        let peer = Peer { namespace: Namespace::new()?, ip: Ipv4Addr::new(10, 77, n, 2).into() };
+        let ip = Ipv4Addr::new(10, 77, n, 2).into();
+        let peer = Peer { namespace: Namespace::new()?, ip, called: ip };
         let there = End { namespace: &peer.namespace, name: IFNAME };
         link::veth(End { namespace: &from, name: &name }, there, LOCAL_MTU)?;
         restrict(&from, &name, wire)?;
@@ -86,7 +87,8 @@ fn bridged(host: &Namespace, mtu: u32) -> io::Result<()> {
 
 /// A container on a host's bridge, with 10.77.0.`last`.
 fn container(host: &Namespace, last: u8, mtu: u32) -> io::Result<Peer> {
-    let peer = Peer { namespace: Namespace::new()?, ip: Ipv4Addr::new(10, 77, 0, last).into() };
+    let ip = Ipv4Addr::new(10, 77, 0, last).into();
+    let peer = Peer { namespace: Namespace::new()?, ip, called: ip };
     let port = format!("port{last}");
     let inside = End { namespace: &peer.namespace, name: IFNAME };
     link::veth(inside, End { namespace: host, name: &port }, mtu)?;

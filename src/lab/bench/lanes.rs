@@ -36,6 +36,8 @@ pub enum Kind {
     Bridge,
     /// One host: two endpoints of a vxmesh daemon.
     VxmeshLocal,
+    /// One host whose daemon cannot reach its resolvers.
+    VxmeshCutOff,
     /// One host: a vxmesh daemon with 100 endpoints and nothing to do.
     VxmeshIdle,
 }
@@ -51,6 +53,7 @@ impl fmt::Display for Kind {
             Kind::VxmeshChacha => "vxmesh, encrypted, ChaCha20-Poly1305",
             Kind::Bridge => "kernel bridge",
             Kind::VxmeshLocal => "vxmesh, one host",
+            Kind::VxmeshCutOff => "vxmesh, resolvers away",
             Kind::VxmeshIdle => "vxmesh, idle",
         })
     }
@@ -125,6 +128,7 @@ pub(super) fn build(kind: Kind, wire: Wire, custody: &Custody) -> anyhow::Result
             mesh::two_hosts(underlay(wire)?, &["--cipher", "chacha20-poly1305"], Encrypted, custody)
         }
         Kind::VxmeshLocal => mesh::one_host(underlay(wire)?, custody),
+        Kind::VxmeshCutOff => mesh::cut_off(underlay(wire)?, custody),
         Kind::VxmeshIdle => mesh::idle(underlay(wire)?, custody),
     };
     built.with_context(|| format!("the lab for \"{kind}\" cannot be built"))

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::lanes::Lane;
 use super::load::udp::{Range, Shape};
-use super::load::{echo, tcp};
+use super::load::{connect, echo, names, tcp};
+use super::mesh;
 use super::process;
 use super::rows::Load;
 use super::search::Search;
@@ -51,6 +52,11 @@ impl Meter {
             Load::Datagrams(shape) => self.datagrams(lane, shape).map(plain),
             Load::EchoTcp => echo::tcp(from, to, self.time).map(Sample::from),
             Load::EchoUdp => echo::udp(from, to, self.time).map(Sample::from),
+            Load::Connections => connect::rate(from, to, self.time).map(plain),
+            Load::Names => names::rate(from, mesh::PEER, self.time).map(Sample::from),
+            Load::NamesLatency => {
+                names::rate(from, mesh::PEER, self.time).map(|echoes| plain(echoes.p99_us))
+            }
             Load::Memory => {
                 self.bulk(lane, 1)?;
                 process::resident_mb(&lane.daemons).map(plain)

@@ -16,6 +16,10 @@ use crate::lab::underlay::Underlay;
 use crate::wire::vxlan::Vni;
 
 const NETWORK: &str = "bench";
+/// A resolver where none is: of the underlay's subnet, so that questions wait.
+const NOBODY: &str = "192.0.2.77";
+/// What the container that traffic goes to is called.
+pub(super) const PEER: &str = "box21";
 /// How many containers an idle daemon has.
 const IDLE_ENDPOINTS: u16 = 100;
 
@@ -53,6 +57,15 @@ pub(super) fn one_host(underlay: Underlay, custody: &Custody) -> anyhow::Result<
     create(&host, Secrecy::Clear)?;
     let from = container(&host, 11)?;
     let to = vec![container(&host, 21)?, container(&host, 22)?];
+    lane(from, to, vec![host], underlay)
+}
+
+/// A container on a host that cannot reach its resolvers.
+pub(super) fn cut_off(underlay: Underlay, custody: &Custody) -> anyhow::Result<Lane> {
+    let host = start(&underlay, 0, &["--dns", NOBODY], custody)?;
+    create(&host, Secrecy::Clear)?;
+    let from = container(&host, 11)?;
+    let to = vec![container(&host, 21)?];
     lane(from, to, vec![host], underlay)
 }
 
@@ -118,5 +131,5 @@ fn container(host: &Host, last: u16) -> anyhow::Result<Peer> {
         resolv_conf: None,
     };
     let _: Endpoint = host.api.post("/v1/endpoints", &attach)?;
-    Ok(Peer { namespace, ip })
+    Ok(Peer { namespace, ip, called: ip })
 }

@@ -163,7 +163,7 @@ fn colour(kind: Kind) -> &'static str {
     match kind {
         Kind::Veth => "#d5d8dc",
         Kind::Vxlan | Kind::Bridge => "#85929e",
-        Kind::Vxmesh | Kind::VxmeshLocal | Kind::VxmeshIdle => "#2e86c1",
+        Kind::Vxmesh | Kind::VxmeshLocal | Kind::VxmeshCutOff | Kind::VxmeshIdle => "#2e86c1",
         Kind::VxmeshPlain => "#aed6f1",
         Kind::VxmeshAes | Kind::VxmeshChacha => "#1e8449",
     }

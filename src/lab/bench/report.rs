@@ -175,6 +175,10 @@ fn verdict(target: Target, subject: &Measured, reference: Option<&Measured>) -> 
             let value = subject.value.median;
             Some(judge(value <= goal, value <= floor))
         }
+        Target::AtLeast { floor, goal } => {
+            let value = subject.value.median;
+            Some(judge(value >= goal, value >= floor))
+        }
         Target::Ratio { floor, goal } => {
             let ratio = subject.ratio?;
             if ratio.spread() > CALM || reference?.value.spread() > CALM {

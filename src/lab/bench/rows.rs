@@ -4,8 +4,8 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::lanes::Kind::{
-    self, Bridge, Veth, Vxlan, Vxmesh, VxmeshAes, VxmeshChacha, VxmeshIdle, VxmeshLocal,
-    VxmeshPlain,
+    self, Bridge, Veth, Vxlan, Vxmesh, VxmeshAes, VxmeshChacha, VxmeshCutOff, VxmeshIdle,
+    VxmeshLocal, VxmeshPlain,
 };
 use super::lanes::Wire::{self, Segmenting, Whole};
 use super::load::udp::Shape;
@@ -39,6 +39,12 @@ pub(super) enum Load {
     EchoTcp,
     /// Requests a second over UDP.
     EchoUdp,
+    /// TCP connections made and ended a second.
+    Connections,
+    /// Questions for DNS answered a second.
+    Names,
+    /// What the slowest in a hundred of these answers takes.
+    NamesLatency,
     /// Resident memory of a daemon after bulk traffic.
     Memory,
     /// Resident memory of a daemon that has nothing to do.
@@ -65,6 +71,13 @@ pub enum Target {
         /// What we want.
         goal: f64,
     },
+    /// At least this value.
+    AtLeast {
+        /// What must be.
+        floor: f64,
+        /// What we want.
+        goal: f64,
+    },
     /// Shown for information.
     None,
 }
@@ -80,6 +93,9 @@ impl Row {
             Load::Bulk { .. } => ("Gbit/s", 1.0),
             Load::Datagrams(_) => ("thousand packets/s", 1e3),
             Load::EchoTcp | Load::EchoUdp => ("thousand requests/s", 1e3),
+            Load::Connections => ("thousand connections/s", 1e3),
+            Load::Names => ("thousand answers/s", 1e3),
+            Load::NamesLatency => ("µs", 1.0),
             Load::Memory | Load::IdleMemory => ("MB", 1.0),
             Load::IdleCpu => ("% of a core", 1.0),
         };
@@ -99,6 +115,11 @@ impl Row {
 
     const fn ratio(mut self, floor: f64, goal: f64) -> Row {
         self.target = Target::Ratio { floor, goal };
+        self
+    }
+
+    const fn at_least(mut self, floor: f64, goal: f64) -> Row {
+        self.target = Target::AtLeast { floor, goal };
         self
     }
 
@@ -180,6 +201,12 @@ pub static ROWS: &[Row] = &[
     )
     .on(CHACHA)
     .ratio(0.85, 1.0),
+    Row::new("names", "DNS answers while resolvers are away", Load::Names)
+        .on(&[VxmeshCutOff])
+        .at_least(30.0, 60.0),
+    Row::new("names-p99", "99th percentile of the same answers' latency", Load::NamesLatency)
+        .on(&[VxmeshCutOff])
+        .at_most(1000.0, 500.0),
     Row::new("memory", "memory of a daemon after bulk traffic", Load::Memory).on(&[Vxmesh]),
     Row::new("idle-memory", "memory, idle with 100 endpoints", Load::IdleMemory)
         .on(&[VxmeshIdle])

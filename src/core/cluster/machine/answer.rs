@@ -43,6 +43,12 @@ impl Machine {
                 self.released(peer, dead);
                 Response::Done
             }
+            // The flows are the data plane's.
+            Request::Drain { entries, .. } => {
+                self.replica.accept(peer, entries);
+                self.after_changes(now);
+                Response::Done
+            }
             Request::Join { .. } => {
                 Response::Refused("a member need not join: leave first".to_owned())
             }

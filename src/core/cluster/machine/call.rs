@@ -192,7 +192,7 @@ impl Machine {
                 Err("this host was removed from the cluster".to_owned())
             }
             Response::Refused(why) => Err(why),
-            Response::Done | Response::Summaries(_) => Ok(()),
+            Response::Done | Response::Summaries(_) | Response::Flows(_) => Ok(()),
         }
     }
 

@@ -5,8 +5,12 @@
 //! | [`tcp`] | bulk streams |
 //! | [`udp`] | paced datagrams, and those who count them |
 //! | [`echo`] | requests of one byte, and their latency |
+//! | [`connect`] | connections made and ended |
+//! | [`names`] | questions for DNS |
 
+pub(super) mod connect;
 pub(super) mod echo;
+pub(super) mod names;
 pub(super) mod tcp;
 pub(super) mod udp;
 
@@ -26,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Peer {
     pub(super) namespace: Namespace,
     pub(super) ip: IpAddr,
+    /// Where it is called: its address, or that of the service that it is behind.
+    pub(super) called: IpAddr,
 }
 
 /// Raised when the threads of a measurement shall end, at the latest when it

@@ -72,7 +72,7 @@ fn stream(
 /// A connection between two namespaces.
 pub(super) fn connect(from: &Namespace, to: &Peer) -> io::Result<(TcpStream, TcpStream)> {
     let listener = to.namespace.run(|| TcpListener::bind((to.ip, 0)))?;
-    let address: SocketAddr = listener.local_addr()?;
+    let address = SocketAddr::new(to.called, listener.local_addr()?.port());
     let client = from.run(|| TcpStream::connect_timeout(&address, PATIENCE))?;
     let (server, _) = listener.accept()?;
     for stream in [&client, &server] {

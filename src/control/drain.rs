@@ -1,0 +1,147 @@
+//! Backends that go without a request being lost.
+//!
+//! First nobody gives them new flows: every live host is told, and says itself that
+//! its data plane knows. Then what runs may end, as long as the drain allows; how
+//! much that is, each host says of its own flows. What is left at the end is reset,
+//! and the endpoint goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::error::Error;
+use super::state::{Control, State};
+use crate::core::balance::Standing;
+use crate::core::cluster::entry::{Key, NodeId};
+use crate::core::cluster::rpc::{Request, Response};
+use crate::core::tables::{Endpoint, Id};
+
+/// How often hosts are asked for what is still running.
+const PACE: Duration = Duration::from_millis(100);
+/// How long hosts have for the last word.
+const RESET: Duration = Duration::from_secs(2);
+
+impl Control {
+    /// Takes an endpoint of this host off its network, once nobody uses it as a
+    /// backend any more. `drain`: for how many seconds running flows may go on; what
+    /// the service says if `None`.
+    pub async fn detach(
+        self: Arc<Self>,
+        reference: String,
+        drain: Option<u32>,
+    ) -> Result<(), Error> {
+        let begun = self.clone();
+        let Some((id, patience)) = blocking(move || begun.begin_drain(&reference, drain)).await?
+        else {
+            return Ok(());
+        };
+        let end = Instant::now() + patience;
+        let drained = timeout_at(end, self.drained(&id)).await.is_ok();
+        if !drained {
+            // Who does not hear of it any more resets when the endpoint is gone.
+            let _ = timeout_at(Instant::now() + RESET, self.ask_about(&id, true)).await;
+        }
+        blocking(move || self.detach_local(&id)).await
+    }
+
+    /// Marks an endpoint as draining, and how long that may take; `None`: it was
+    /// detached at once, as there is nothing to wait for.
+    fn begin_drain(
+        &self,
+        reference: &str,
+        drain: Option<u32>,
+    ) -> Result<Option<(Id, Duration)>, Error> {
+        let endpoint = self.own_endpoint(reference)?;
+        let seconds = {
+            let state = self.lock();
+            let backing = endpoint.service.as_ref();
+            let service = backing.and_then(|b| state.tables.get_service(&b.service));
+            service.map_or(0, |s| drain.unwrap_or(s.drain))
+        };
+        if seconds == 0 {
+            return self.detach_local(&endpoint.id).map(|()| None);
+        }
+        self.set_standing(&endpoint.id, Standing::Draining);
+        Ok(Some((endpoint.id, Duration::from_secs(seconds.into()))))
+    }
+
+    /// Returns when no live host has a flow to this endpoint any more.
+    async fn drained(&self, id: &Id) {
+        while self.ask_about(id, false).await != Some(0) {
+            sleep(PACE).await;
+        }
+    }
+
+    /// How many flows all live hosts have to an endpoint of this one; `None`: one of
+    /// them did not say. All know how it stands when this returns. `reset`: they end
+    /// these flows.
+    async fn ask_about(&self, id: &Id, reset: bool) -> Option<u64> {
+        let (request, contacts) = {
+            let state = self.lock();
+            let Some(endpoint) = state.tables.get_endpoint(id) else { return Some(0) };
+            (request(&state, endpoint, reset)?, contacts(&state))
+        };
+        let here = self.flows_to(id, reset);
+        let answers =
+            join_all(contacts.iter().map(|(_, exchange, at)| self.ask(exchange, *at, &request)));
+        let mut total = here;
+        for answer in answers.await {
+            match answer {
+                Ok(Response::Flows(flows)) => total += flows,
+                _ => return None,
+            }
+        }
+        Some(total)
+    }
+
+    /// How many flows this host has to an endpoint.
+    fn flows_to(&self, id: &Id, reset: bool) -> u64 {
+        let found = {
+            let state = self.lock();
+            let endpoint = state.tables.get_endpoint(id);
+            endpoint.and_then(|e| Some((state.tables.network_of(e)?.vni, e.addresses.clone())))
+        };
+        let Some((vni, addresses)) = found else { return 0 };
+        if reset {
+            self.dataplane.reset_flows(vni, &addresses);
+            return 0;
+        }
+        self.dataplane.flows(vni, &addresses)
+    }
+
+    /// Answers a host that drains an endpoint of its own; its entries are taken in
+    /// already.
+    pub(super) fn answer_drain(&self, peer: NodeId, endpoint: [u8; 32], reset: bool) -> Response {
+        let id = Id::new(endpoint);
+        // Nobody ends flows to another's endpoint.
+        if self.lock().remote_nodes.get(&id) != Some(&peer) {
+            return Response::Flows(0);
+        }
+        Response::Flows(self.flows_to(&id, reset))
+    }
+}
+
+fn request(state: &State, endpoint: &Endpoint, reset: bool) -> Option<Request> {
+    let machine = &state.cluster.machine;
+    let (network, id) = (endpoint.network.bytes()?, endpoint.id.bytes()?);
+    let entry = machine.replica().entry(&Key::Endpoint(machine.me(), network, id))?.clone();
+    Some(Request::Drain { entries: vec![entry], endpoint: id, reset })
+}
+
+type Contact = (NodeId, [u8; 32], std::net::SocketAddr);
+
+/// Where the live members are.
+fn contacts(state: &State) -> Vec<Contact> {
+    let machine = &state.cluster.machine;
+    let contact = |id: NodeId| machine.contact(&id).map(|(exchange, at)| (id, exchange, at));
+    machine.up().into_iter().filter(|id| *id != machine.me()).filter_map(contact).collect()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Error::Failed(format!("the request was not carried out: {e}")))?
+}
