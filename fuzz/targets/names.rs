@@ -29,13 +29,13 @@ static VIEW: LazyLock<View> = LazyLock::new(|| {
 
 fuzz_target!(|input: &[u8]| {
     let Some((kind, message)) = input.split_first() else { return };
-    let transport = if kind & 1 == 0 { Transport::Udp } else { Transport::Tcp };
+    let transport = if kind & 1 == 0 { Transport::Datagram(4096) } else { Transport::Tcp };
     match answer(&VIEW, transport, message, (*kind).into()) {
         Verdict::Drop => assert!(message.len() < 12 || message[2] & 0x80 != 0),
         Verdict::Answer(reply) => {
             assert_eq!(reply[..2], message[..2]);
             assert!(reply.len() >= 12 && reply[2] & 0x80 != 0);
-            assert!(reply.len() <= if transport == Transport::Udp { 4096 } else { 65_535 });
+            assert!(reply.len() <= if transport != Transport::Tcp { 4096 } else { 65_535 });
         }
         Verdict::Forward(question) => forward(question, message),
     }

@@ -18,6 +18,7 @@ use super::cluster::driver::{self, Sockets};
 use super::config::{Mode, Options};
 use super::error::{Error, failed};
 use super::health;
+use super::names;
 use super::netlink::Netlink;
 use super::netns::Namespace;
 use super::seal::offer::Ability;
@@ -77,6 +78,8 @@ async fn live(options: Options) -> Result<(), Error> {
     tokio::spawn(driver::run(control.clone(), sockets));
     tokio::spawn(watch(control.clone(), events));
     tokio::spawn(health::run(control.clone()));
+    let questions = control.dataplane.questions();
+    tokio::spawn(names::gateway::run(control.clone(), questions));
 
     let (ended, end) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(socket.serve(control.clone(), async {

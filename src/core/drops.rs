@@ -63,6 +63,8 @@ reasons! {
     HostUnreachable = "host-unreachable",
     /// A packet to the gateway's own address that is no ping; answered by ICMP.
     GatewayClosed = "gateway-closed",
+    /// Questions for DNS to the gateway over a container's rate.
+    QuestionRate = "question-rate",
     /// A packet larger than the path; answered by ICMP.
     TooBig = "too-big",
     // From the underlay.

@@ -56,6 +56,8 @@ pub(super) struct Fabric {
     outbox: Outbox,
     /// Answers to frames of `network verify`.
     verified: Vec<Vec<u8>>,
+    /// Questions for DNS, each with its TAP.
+    questions: Vec<(PortId, Vec<u8>)>,
     counters: Arc<CachePadded<Counters>>,
 }
 
@@ -68,6 +70,7 @@ impl Fabric {
             joiner: Joiner::default(),
             outbox,
             verified: Vec::new(),
+            questions: Vec::new(),
             counters,
         }
     }
@@ -130,6 +133,7 @@ impl Fabric {
             Verdict::Drop(reason) => self.counters.dropped(reason),
             // Only what comes from other hosts is one of the latter.
             Verdict::Consumed | Verdict::Verified => {}
+            Verdict::Question => self.questions.push((id, frame.to_vec())),
             Verdict::To(Target::Port(to)) => {
                 self.counters.local_frames.add(1);
                 self.counters.local_bytes.add(len);
@@ -233,7 +237,8 @@ impl Fabric {
         let network = admission.network();
         match verdict {
             Verdict::Drop(reason) => return Err(reason),
-            Verdict::Consumed => {}
+            // Only containers of this host ask.
+            Verdict::Consumed | Verdict::Question => {}
             Verdict::Verified => self.verified.push(frame.to_vec()),
             Verdict::To(Target::Port(id)) => {
                 count_delivery(network, dress)?;
@@ -304,6 +309,11 @@ impl Fabric {
     /// Answers to frames of `network verify` since the last call.
     pub(super) fn take_verified(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.verified)
+    }
+
+    /// Questions for DNS since the last call.
+    pub(super) fn take_questions(&mut self) -> Vec<(PortId, Vec<u8>)> {
+        std::mem::take(&mut self.questions)
     }
 
     /// Sends what is queued, and tells containers what was too big.

@@ -102,6 +102,8 @@ pub struct OffloadState {
 const LANE: u8 = 0;
 /// Commands that may wait for the worker before the control side does.
 const COMMANDS: usize = 64;
+/// Questions for DNS that may wait for the control side before they are lost.
+const QUESTIONS: usize = 1024;
 /// Events that may wait for the control side before they are lost.
 const EVENTS: usize = 4096;
 
@@ -194,6 +196,19 @@ impl Dataplane {
         told
     }
 
+    /// From now on, questions for DNS to a gateway arrive here, each with its port, and
+    /// nowhere else. More than fit are lost.
+    pub fn questions(&self) -> mpsc::Receiver<(PortId, Vec<u8>)> {
+        let (tell, told) = mpsc::channel(QUESTIONS);
+        self.command(Command::Questions(tell));
+        told
+    }
+
+    /// Writes a complete frame to a TAP.
+    pub fn answer(&self, id: PortId, frame: Vec<u8>) {
+        self.command(Command::Answer(id, frame));
+    }
+
     /// How the sessions with other hosts are; waits for the worker.
     pub fn sessions(&self) -> Vec<seal::Report> {
         let (tell, told) = channel::bounded(1);
@@ -202,6 +217,10 @@ impl Dataplane {
         told.recv().unwrap_or_default()
     }
 
+    pub fn flows(&self, _: Vni, _: &[IpAddr]) -> u64 {
+        0
+    } // TEMP
+    pub fn reset_flows(&self, _: Vni, _: &[IpAddr]) {} // TEMP
     /// What went through so far.
     pub fn counters(&self) -> Snapshot {
         self.counters.snapshot(udp::overflow(&self.receiver))

@@ -44,6 +44,10 @@ pub(super) enum Command {
     Send(IpAddr, Vni, Vec<u8>),
     /// Tell whoever this is of frames of `network verify` that come back.
     Hear(channel::Sender<Vec<u8>>),
+    /// Tell whoever this is of questions for DNS.
+    Questions(mpsc::Sender<(PortId, Vec<u8>)>),
+    /// Write a frame to a TAP.
+    Answer(PortId, Vec<u8>),
     /// Tell how the sessions are.
     Sessions(channel::Sender<Vec<seal::Report>>),
     /// End.
@@ -62,6 +66,7 @@ pub(super) struct Worker {
     commands: channel::Receiver<Command>,
     events: mpsc::Sender<Event>,
     listener: Option<channel::Sender<Vec<u8>>>,
+    resolver: Option<mpsc::Sender<(PortId, Vec<u8>)>>,
     started: Instant,
 }
 
@@ -87,6 +92,7 @@ impl Worker {
             commands,
             events,
             listener: None,
+            resolver: None,
             started: Instant::now(),
         })
     }
@@ -114,6 +120,10 @@ impl Worker {
             for answer in self.fabric.take_verified() {
                 // Who no longer listens, or too slowly, does without.
                 let _ = self.listener.as_ref().map(|listener| listener.try_send(answer));
+            }
+            for question in self.fabric.take_questions() {
+                // Whose question is lost asks again.
+                let _ = self.resolver.as_ref().map(|resolver| resolver.try_send(question));
             }
         }
     }
@@ -167,6 +177,8 @@ impl Worker {
                     self.fabric.send(&plan, self.started.elapsed(), to, vni, &frame);
                 }
                 Command::Hear(listener) => self.listener = Some(listener),
+                Command::Questions(resolver) => self.resolver = Some(resolver),
+                Command::Answer(port, frame) => self.fabric.ports.answer(port, &frame),
                 Command::Sessions(asker) => {
                     let report = self.fabric.seal().report(self.started.elapsed());
                     let _ = asker.send(report);

@@ -68,6 +68,29 @@ fn a_name_of_many_is_cut_short_and_whole_over_tcp() {
 }
 
 #[test]
+fn the_gateway_answers_too() {
+    need!(can());
+    let host = host(&["127.0.0.1"]);
+    let _upstream = Upstream::start(&host.ns, LOCAL, Manner::Honest);
+    host.ok("network create red --subnet 10.1.0.0/24 --subnet fd01::/64");
+    host.ok("network create blue --subnet 10.2.0.0/24");
+    let container = Netns::new("box");
+    attach(&host, "red", &container, "web", "--ip 10.1.0.2 --ip fd01::2");
+    attach(&host, "blue", &container, "side", "--ip 10.2.0.2 --ifname eth1");
+    let asked = |at: &str, question: &str| {
+        container.try_run(&format!("dig @{at} +time=5 +tries=1 +short {question}")).out
+    };
+    for gateway in ["10.1.0.1", "fd01::1"] {
+        assert_eq!(asked(gateway, "web"), "10.1.0.2\n");
+        assert_eq!(asked(gateway, "web AAAA"), "fd01::2\n");
+        assert_eq!(asked(gateway, "-x 10.1.0.2"), "web.red.\n");
+        assert_eq!(asked(gateway, "www.example.com").trim(), ELSEWHERE);
+        assert_eq!(asked(gateway, "side"), "", "another network's");
+    }
+    assert_eq!(asked("10.2.0.1", "side"), "10.2.0.2\n");
+}
+
+#[test]
 fn networks_do_not_see_each_other() {
     need!(can());
     let host = host(&[]);

@@ -3,6 +3,7 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
+//! | [`gateway`] | questions to a gateway's address, for virtual machines |
 //! | [`sockets`] | opens a sandbox's sockets inside its namespace, and serves them |
 //! | [`service`] | answers from what is published, forwards the rest |
 //! | [`upstream`] | one exchange with a resolver |
@@ -12,6 +13,7 @@
 //! is attached: [`Control::serve_names`] compares the two, after every change and
 //! with every sweep, so that what could not be done is tried again.
 
+pub(super) mod gateway;
 mod resolv;
 mod service;
 mod sockets;
@@ -22,6 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use resolv::Written;
 pub(super) use resolv::place;
 use service::Service;
@@ -33,11 +36,22 @@ use super::state::{Control, State};
 use super::store::{self, Store};
 use crate::api::Sandbox;
 use crate::core::names::{View, Zone, forward};
+use crate::core::plan::PortId;
+use crate::core::tables::Id;
 
 /// Where names are served in every sandbox: Docker's address for it.
 pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// And its port.
 const PORT: u16 = 53;
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Asker {
+    /// A sandbox, by its own socket.
+    Sandbox(Identity),
+    /// An endpoint, by its network's gateway.
+    Endpoint(Id),
+}
 
 /// What is served.
 #[derive(Debug)]
@@ -45,6 +59,8 @@ pub(super) struct Names {
     service: Arc<Service>,
     /// Locked for long, and before the state if both are.
     served: Mutex<Served>,
+    /// Whose TAP each port is, and its network's MTU.
+    ports: ArcSwap<BTreeMap<PortId, (Asker, u16)>>,
     /// As the user gave them; the host's if empty.
     resolvers: Vec<SocketAddr>,
 }
@@ -72,6 +88,7 @@ impl Names {
         let names = Names {
             service: Arc::default(),
             served: Mutex::new(Served { servers: BTreeMap::new(), files }),
+            ports: ArcSwap::default(),
             resolvers: resolvers.iter().copied().map(forward::at).collect(),
         };
         names.follow_host();
@@ -89,17 +106,29 @@ impl Names {
     /// Lets each sandbox see the names of the networks that it is on.
     pub(super) fn publish(&self, state: &mut State) {
         let (zones, subnets) = (state.tables.zones(), state.tables.subnets());
-        let mut seen: BTreeMap<Identity, Vec<Arc<Zone>>> = BTreeMap::new();
+        let mut seen: BTreeMap<Asker, Vec<Arc<Zone>>> = BTreeMap::new();
+        let mut ports = BTreeMap::new();
         for (id, attachment) in &state.attachments {
-            let bound = state.tables.port(id).and(state.tables.get_endpoint(id));
-            let Some(zone) = bound.and_then(|e| zones.get(&e.network)) else { continue };
-            let zones = seen.entry(attachment.identity).or_default();
+            let bound = state.tables.port(id).zip(state.tables.get_endpoint(id));
+            let Some((port, endpoint)) = bound else { continue };
+            let network = state.tables.network_of(endpoint);
+            let Some((network, zone)) = network.zip(zones.get(&endpoint.network)) else { continue };
+            let asker = Asker::Endpoint(id.clone());
+            ports.insert(port, (asker.clone(), state.tables.mtu(network)));
+            seen.insert(asker, vec![zone.clone()]);
+            let zones = seen.entry(Asker::Sandbox(attachment.identity)).or_default();
             if !zones.iter().any(|known| Arc::ptr_eq(known, zone)) {
                 zones.push(zone.clone());
             }
         }
-        let view = |(sandbox, zones)| (sandbox, View::new(zones, subnets.clone()));
+        let view = |(asker, zones)| (asker, View::new(zones, subnets.clone()));
+        self.ports.store(Arc::new(ports));
         self.service.publish(seen.into_iter().map(view).collect());
+    }
+
+    /// Who asks through a port's TAP, and the largest packet that reaches it.
+    fn endpoint_at(&self, port: PortId) -> Option<(Asker, u16)> {
+        self.ports.load().get(&port).cloned()
     }
 
     /// What was answered and forwarded so far.
@@ -194,6 +223,7 @@ impl Control {
             return Err(Error::Failed("names are not served in a sandbox that is gone".to_owned()));
         };
         let sockets = namespace.run(Sockets::open)?;
-        Server::start(&self.runtime, self.names.service.clone(), identity, sockets)
+        let service = self.names.service.clone();
+        Server::start(&self.runtime, service, Asker::Sandbox(identity), sockets)
     }
 }

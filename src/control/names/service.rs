@@ -9,8 +9,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use tokio::time::timeout_at;
 
-use super::upstream;
-use crate::control::netns::Identity;
+use super::{Asker, upstream};
 use crate::core::Now;
 use crate::core::names::forward::{Forwarder, Heard, Question};
 use crate::core::names::{self, Transport, Verdict, View};
@@ -18,9 +17,9 @@ use crate::core::names::{self, Transport, Verdict, View};
 /// Answers questions. Lives as long as the daemon.
 #[derive(Debug)]
 pub(super) struct Service {
-    views: ArcSwap<BTreeMap<Identity, View>>,
+    views: ArcSwap<BTreeMap<Asker, View>>,
     /// Locked for moments.
-    forwarder: Mutex<Forwarder<Identity>>,
+    forwarder: Mutex<Forwarder<Asker>>,
     started: Instant,
     answered: AtomicU64,
     forwarded: AtomicU64,
@@ -44,7 +43,7 @@ impl Default for Service {
 
 impl Service {
     /// From now on each sandbox sees this.
-    pub(super) fn publish(&self, views: BTreeMap<Identity, View>) {
+    pub(super) fn publish(&self, views: BTreeMap<Asker, View>) {
         self.views.store(views.into());
     }
 
@@ -65,9 +64,9 @@ impl Service {
     }
 
     /// What is to be done with a message out of a sandbox.
-    pub(super) fn decide(&self, asker: Identity, transport: Transport, message: &[u8]) -> Verdict {
+    pub(super) fn decide(&self, asker: &Asker, transport: Transport, message: &[u8]) -> Verdict {
         let views = self.views.load();
-        let Some(view) = views.get(&asker) else { return Verdict::Drop };
+        let Some(view) = views.get(asker) else { return Verdict::Drop };
         // Without randomness the order is no longer random, and all else is as before.
         let verdict = names::answer(view, transport, message, random().unwrap_or(0));
         let counter = match verdict {
@@ -81,7 +80,7 @@ impl Service {
 
     /// Takes in a question for upstream, or says what the client is told at once: it
     /// has too many there already, or all have.
-    pub(super) fn begin(&self, asker: Identity, question: Vec<u8>) -> Result<Pending<'_>, Vec<u8>> {
+    pub(super) fn begin(&self, asker: Asker, question: Vec<u8>) -> Result<Pending<'_>, Vec<u8>> {
         let begun = self.forwarder().begin(self.now(), asker, question);
         if begun.is_err() {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
@@ -89,7 +88,7 @@ impl Service {
         begun.map(|question| Pending { service: self, question })
     }
 
-    fn forwarder(&self) -> MutexGuard<'_, Forwarder<Identity>> {
+    fn forwarder(&self) -> MutexGuard<'_, Forwarder<Asker>> {
         // Nothing panics in there that would not end the daemon.
         self.forwarder.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,7 +102,7 @@ impl Service {
 /// sandbox.
 pub(super) struct Pending<'a> {
     service: &'a Service,
-    question: Question<Identity>,
+    question: Question<Asker>,
 }
 
 impl Pending<'_> {

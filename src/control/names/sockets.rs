@@ -15,12 +15,13 @@ use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::service::Service;
-use super::{ADDRESS, PORT};
+use super::{ADDRESS, Asker, PORT};
 use crate::control::error::{Error, failed};
 use crate::control::netlink::Netlink;
-use crate::control::netns::Identity;
-use crate::core::names::{LARGEST_QUESTION, Transport, Verdict};
+use crate::core::names::{LARGEST_DATAGRAM, LARGEST_QUESTION, Transport, Verdict};
 
+/// A container's own loopback carries it whole.
+const DATAGRAM: Transport = Transport::Datagram(LARGEST_DATAGRAM);
 /// Questions answered in a row before other sandboxes have their turn.
 const BATCH: usize = 16;
 /// Connections of one sandbox at once; others wait in the kernel's queue.
@@ -78,7 +79,7 @@ impl Server {
     pub(super) fn start(
         runtime: &Handle,
         service: Arc<Service>,
-        asker: Identity,
+        asker: Asker,
         sockets: Sockets,
     ) -> Result<Server, Error> {
         let inside = runtime.enter();
@@ -91,8 +92,8 @@ impl Server {
         let task = runtime.spawn(async move {
             let open = open;
             tokio::join!(
-                datagrams(&service, asker, &open.udp),
-                connections(&service, asker, &open.tcp)
+                datagrams(&service, &asker, &open.udp),
+                connections(&service, &asker, &open.tcp)
             )
         });
         Ok(Server { task: task.abort_handle(), ended })
@@ -107,7 +108,7 @@ impl Drop for Server {
     }
 }
 
-async fn datagrams(service: &Service, asker: Identity, socket: &UdpSocket) {
+async fn datagrams(service: &Service, asker: &Asker, socket: &UdpSocket) {
     let mut buffer = vec![0; LARGEST_QUESTION + 1];
     // No more than a client's share of the way upstream.
     let mut waiting = FuturesUnordered::new();
@@ -123,11 +124,11 @@ async fn datagrams(service: &Service, asker: Identity, socket: &UdpSocket) {
                 }
                 for _ in 0..BATCH {
                     let Ok((len, client)) = socket.try_recv_from(&mut buffer) else { break };
-                    match service.decide(asker, Transport::Udp, &buffer[..len]) {
+                    match service.decide(asker, DATAGRAM, &buffer[..len]) {
                         Verdict::Answer(answer) => send(socket, &answer, client),
-                        Verdict::Forward(question) => match service.begin(asker, question) {
+                        Verdict::Forward(question) => match service.begin(asker.clone(), question) {
                             Ok(pending) => waiting.push(async move {
-                                (pending.forward(Transport::Udp).await, client)
+                                (pending.forward(DATAGRAM).await, client)
                             }),
                             Err(refusal) => send(socket, &refusal, client),
                         },
@@ -145,7 +146,7 @@ fn send(socket: &UdpSocket, answer: &[u8], client: SocketAddr) {
     let _ = socket.try_send_to(answer, client);
 }
 
-async fn connections(service: &Service, asker: Identity, listener: &TcpListener) {
+async fn connections(service: &Service, asker: &Asker, listener: &TcpListener) {
     let mut open = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -160,13 +161,13 @@ async fn connections(service: &Service, asker: Identity, listener: &TcpListener)
 
 /// One question after the other (RFC 7766), until the client has no more, is too
 /// slow, or sends something else.
-async fn converse(service: &Service, asker: Identity, mut stream: TcpStream) {
+async fn converse(service: &Service, asker: &Asker, mut stream: TcpStream) {
     loop {
         let question = timeout(SLOWEST, read_message(&mut stream, LARGEST_QUESTION)).await;
         let Ok(Ok(question)) = question else { return };
         let answer = match service.decide(asker, Transport::Tcp, &question) {
             Verdict::Answer(answer) => answer,
-            Verdict::Forward(question) => match service.begin(asker, question) {
+            Verdict::Forward(question) => match service.begin(asker.clone(), question) {
                 Ok(pending) => pending.forward(Transport::Tcp).await,
                 Err(refusal) => refusal,
             },

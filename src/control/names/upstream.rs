@@ -23,7 +23,7 @@ pub(super) async fn exchange(
     judge: impl FnMut(Vec<u8>) -> Heard,
 ) -> io::Result<Heard> {
     match transport {
-        Transport::Udp => by_datagram(attempt, judge).await,
+        Transport::Datagram(_) => by_datagram(attempt, judge).await,
         Transport::Tcp => by_connection(attempt, judge).await,
     }
 }

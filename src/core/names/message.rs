@@ -8,16 +8,13 @@ use hickory_proto::op::{
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
-use super::{LARGEST_QUESTION, TTL, Transport};
+use super::{LARGEST_DATAGRAM, LARGEST_QUESTION, TTL, Transport};
 
 /// A question has an OPT record and perhaps a signature behind it. More would be
 /// work without an end: each record's name may be a long chain of pointers.
 const MOST_EXTRAS: u16 = 2;
 /// What every client takes over UDP (RFC 1035).
 const SMALLEST_LIMIT: u16 = 512;
-/// What we send over UDP at most: it stays within the container, so that there is
-/// no path to be too narrow.
-const LARGEST_LIMIT: u16 = 4096;
 /// What upstream may send over UDP: that path is the real world's (RFC 9715).
 const UPSTREAM_LIMIT: u16 = 1232;
 /// A header, an OPT record without options, and the type and class of a question.
@@ -151,7 +148,7 @@ impl Request {
         reply.queries.extend(self.query.clone());
         reply.edns = self.edns.as_ref().map(|theirs| {
             let mut edns = Edns::new();
-            edns.set_max_payload(LARGEST_LIMIT);
+            edns.set_max_payload(LARGEST_DATAGRAM);
             // RFC 3225: copied, though nothing is signed here.
             edns.set_dnssec_ok(theirs.flags().dnssec_ok);
             edns
@@ -163,7 +160,7 @@ impl Request {
     fn limit(&self, transport: Transport) -> usize {
         let theirs = self.edns.as_ref().map_or(SMALLEST_LIMIT, Edns::max_payload);
         match transport {
-            Transport::Udp => theirs.clamp(SMALLEST_LIMIT, LARGEST_LIMIT).into(),
+            Transport::Datagram(most) => theirs.max(SMALLEST_LIMIT).min(most).into(),
             Transport::Tcp => u16::MAX.into(),
         }
     }

@@ -22,6 +22,7 @@
 //! at most as many records as fit.
 
 pub mod forward;
+pub mod gateway;
 mod message;
 mod reverse;
 #[cfg(test)]
@@ -43,6 +44,10 @@ pub use zone::{Entry, View, Zone};
 /// 512; what is longer than this is no question.
 pub const LARGEST_QUESTION: usize = 4096;
 
+/// What is sent over UDP at most where it stays within the container, so that there is
+/// no path to be too narrow.
+pub const LARGEST_DATAGRAM: u16 = 4096;
+
 /// How long an answer about the cluster may be kept, in seconds. Docker says 600,
 /// and then clients talk to addresses of containers that are long gone. Five
 /// seconds still save the questions of one page of work.
@@ -51,8 +56,9 @@ pub const TTL: u32 = 5;
 /// How a question came, and how its answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// The answer may be cut short (TC), to be asked for again over TCP.
-    Udp,
+    /// The answer has at most so many bytes, and may be cut short (TC), to be asked for
+    /// again over TCP.
+    Datagram(u16),
     /// Answers up to 65535 bytes.
     Tcp,
 }
@@ -181,7 +187,7 @@ fn chosen(
     transport: Transport,
     seed: u64,
 ) -> Option<Vec<RData>> {
-    if addresses.len() > room && transport == Transport::Udp {
+    if addresses.len() > room && transport != Transport::Tcp {
         return None;
     }
     let mut random = ChaCha8Rng::seed_from_u64(seed);

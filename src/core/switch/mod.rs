@@ -57,6 +57,10 @@ const COMPLAINTS: Rate = Rate::per_second(100, 50);
 /// of hosts: 2,000 full frames are 24 Mbit/s to each.
 const BROADCASTS: Rate = Rate::per_second(2000, 1000);
 
+/// Questions to the gateway from one container: more than any resolver sends, and few
+/// enough that one container cannot keep the control side from the others'.
+const QUESTIONS: Rate = Rate::per_second(5000, 1000);
+
 /// What to do with the frame that was handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -70,6 +74,8 @@ pub enum Verdict {
     Flood,
     /// Nothing more; it is the answer to a frame of `network verify`.
     Verified,
+    /// A question for DNS that the gateway was asked; see [`crate::core::names::gateway`].
+    Question,
     /// Send [`Switch::reply`] back to where the frame came from; the frame
     /// itself is done with, and counted if there is a reason.
     Reply(Option<Reason>),
@@ -81,6 +87,7 @@ pub struct Switch {
     learned: Learned,
     complaints: Limiter<(Vni, Target)>,
     broadcasts: Limiter<Vni>,
+    questions: Limiter<PortId>,
     reply: Vec<u8>,
     targets: Vec<Target>,
 }
@@ -102,6 +109,7 @@ impl Switch {
             learned: Learned::new(seed),
             complaints: Limiter::new(seed, COMPLAINTS),
             broadcasts: Limiter::new(seed, BROADCASTS),
+            questions: Limiter::new(seed, QUESTIONS),
             reply: Vec::new(),
             targets: Vec::new(),
         }

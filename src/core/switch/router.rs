@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::icmp::{self, Complaint, Envelope, Seen};
 use super::{Arrival, Switch, Verdict};
 use crate::core::drops::Reason;
-use crate::core::plan::{Network, Target};
+use crate::core::names::gateway;
+use crate::core::plan::{Network, PortId, Target};
 use crate::wire::checksum;
 use crate::wire::frame::{Net, View};
 use crate::wire::mac::Mac;
@@ -51,10 +52,15 @@ impl Switch {
         Some((mac, self.locate(network, mac, now)?))
     }
 
-    /// A packet to one of the router's own addresses. It answers ping and
-    /// nothing else.
+    /// A packet to one of the router's own addresses. It answers ping, questions for DNS
+    /// over UDP, and nothing else.
     fn at_router(&mut self, arrival: Arrival, frame: &[u8]) -> Verdict {
         let (network, view) = (arrival.network, arrival.view);
+        if let Target::Port(port) = arrival.from
+            && gateway::is_question(view)
+        {
+            return self.question(arrival, port, frame);
+        }
         let seen = icmp::seen(frame, view);
         if seen == Seen::Nothing {
             return self.complain(arrival, frame, Complaint::PortUnreachable);
@@ -77,6 +83,21 @@ impl Switch {
             return Verdict::Drop(arrival.malformed());
         }
         Verdict::Reply(None)
+    }
+
+    /// A container asks the gateway for a name.
+    fn question(&mut self, arrival: Arrival, port: PortId, frame: &[u8]) -> Verdict {
+        let Arrival { view, offload, now, .. } = arrival;
+        if offload.gso.is_some() {
+            return Verdict::Drop(Reason::GatewayClosed); // no resolver does that
+        }
+        if offload.checksum.is_none() && !udp_is_sound(frame, view) {
+            return Verdict::Drop(arrival.malformed());
+        }
+        match self.questions.take(port, now, 1) {
+            true => Verdict::Question,
+            false => Verdict::Drop(Reason::QuestionRate),
+        }
     }
 
     /// Drops a packet and says so to its sender by ICMP, where that is allowed
@@ -105,6 +126,16 @@ impl Switch {
         icmp::complain(&mut self.reply, &envelope, complaint, frame, view);
         Verdict::Reply(Some(reason))
     }
+}
+
+/// Whether the checksum of an unfragmented datagram is right, or there is none.
+fn udp_is_sound(frame: &[u8], view: &View) -> bool {
+    let datagram = gateway::datagram(frame, view);
+    if datagram[6..8] == [0, 0] {
+        return true;
+    }
+    let pseudo = checksum::pseudo_header(view.addresses(frame), view.protocol, datagram.len());
+    checksum::fold(pseudo + checksum::sum(datagram)) == 0xffff
 }
 
 /// The address at which a host sees the router.

@@ -404,7 +404,7 @@ fn names_follow_what_is_on_the_networks() {
         let name: Vec<u8> = labels.collect();
         let header = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
         let question = [&header[..], &name, &[0, 0, 1, 0, 1]].concat();
-        match answer(&view, Transport::Udp, &question, 1) {
+        match answer(&view, Transport::Datagram(4096), &question, 1) {
             Verdict::Answer(reply) => reply[7],
             other => panic!("{other:?}"),
         }

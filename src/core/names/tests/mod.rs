@@ -54,7 +54,7 @@ fn question(name: &str, kind: RecordType) -> Message {
 }
 
 fn verdict(view: &View, message: &Message) -> Verdict {
-    answer(view, Transport::Udp, &message.to_vec().unwrap(), 7)
+    answer(view, Transport::Datagram(4096), &message.to_vec().unwrap(), 7)
 }
 
 fn answered(view: &View, message: &Message) -> Message {
@@ -211,8 +211,8 @@ fn what_deserves_no_answer_gets_none() {
     let mut response = question("box1.", RecordType::A);
     response.metadata.message_type = MessageType::Response;
     assert_eq!(verdict(&view(), &response), Verdict::Drop);
-    assert_eq!(answer(&view(), Transport::Udp, &[0; 11], 1), Verdict::Drop);
-    assert_eq!(answer(&view(), Transport::Udp, &[], 1), Verdict::Drop);
+    assert_eq!(answer(&view(), Transport::Datagram(4096), &[0; 11], 1), Verdict::Drop);
+    assert_eq!(answer(&view(), Transport::Datagram(4096), &[], 1), Verdict::Drop);
 }
 
 /// A name that points at itself; 65535 questions; a message without an end.
@@ -273,7 +273,9 @@ fn the_order_is_shuffled_and_nothing_is_lost() {
     let (view, bytes) = (crowd(6), question("all.", RecordType::A).to_vec().unwrap());
     let mut firsts = BTreeSet::new();
     for seed in 0..200 {
-        let Verdict::Answer(reply) = answer(&view, Transport::Udp, &bytes, seed) else { panic!() };
+        let Verdict::Answer(reply) = answer(&view, Transport::Datagram(4096), &bytes, seed) else {
+            panic!()
+        };
         let reply = Message::from_vec(&reply).unwrap();
         let data: Vec<String> = reply.answers.iter().map(|r| r.data.to_string()).collect();
         assert_eq!(data.iter().collect::<BTreeSet<_>>().len(), 6);
@@ -306,7 +308,7 @@ proptest! {
 }
 
 fn check(bytes: &[u8], tcp: bool) -> Result<(), TestCaseError> {
-    let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+    let transport = if tcp { Transport::Tcp } else { Transport::Datagram(4096) };
     match answer(&view(), transport, bytes, 3) {
         Verdict::Answer(reply) => {
             let read = Message::from_vec(&reply).unwrap();

@@ -7,6 +7,7 @@ mod isolation;
 mod member;
 mod narrow;
 mod neighbour;
+mod question;
 mod router;
 mod verify;
 
@@ -263,7 +264,7 @@ fn packet(
 /// A UDP datagram of this many bytes.
 fn udp(from: (Mac, IpAddr), to: (Mac, IpAddr), len: usize) -> Vec<u8> {
     let mut datagram = vec![0x11; len];
-    datagram[..8].copy_from_slice(&[0x9c, 0x40, 0, 53, 0, 0, 0, 0]);
+    datagram[..8].copy_from_slice(&[0x9c, 0x40, 0, 80, 0, 0, 0, 0]);
     datagram[4..6].copy_from_slice(&(len as u16).to_be_bytes());
     packet(from, to, protocol::UDP, 64, &datagram)
 }
