@@ -22,6 +22,8 @@ const LARGEST_LIMIT: u16 = 4096;
 const UPSTREAM_LIMIT: u16 = 1232;
 /// A header, an OPT record without options, and the type and class of a question.
 const FIXED: usize = 12 + 11 + 4;
+/// Before a record's data: a pointer to the name, type, class, TTL, length.
+pub(super) const RECORD: usize = 12;
 
 /// What a client asks, as far as it could be read.
 pub(super) struct Request {
@@ -94,20 +96,40 @@ impl Request {
 
     /// How many records of these addresses' family an answer has room for.
     pub(super) fn room(&self, transport: Transport, addresses: &[IpAddr]) -> usize {
+        let data = if addresses.iter().any(IpAddr::is_ipv6) { 16 } else { 4 };
+        self.space(transport) / (RECORD + data)
+    }
+
+    /// How many bytes of records an answer has room for.
+    pub(super) fn space(&self, transport: Transport) -> usize {
         let name = self.query.as_ref().map_or(0, |query| query.name().len() + 1);
-        // A pointer to the name, type, class, TTL, length.
-        let record = 12 + if addresses.iter().any(IpAddr::is_ipv6) { 16 } else { 4 };
-        self.limit(transport).saturating_sub(FIXED + name) / record
+        self.limit(transport).saturating_sub(FIXED + name)
     }
 
     /// An answer with these records for the name that was asked for.
     pub(super) fn reply(&self, transport: Transport, data: Vec<RData>) -> Vec<u8> {
+        self.reply_with(transport, data, Vec::new())
+    }
+
+    /// An answer with these records for the name that was asked for, and with those of
+    /// other names, if there is room, that will be asked for next.
+    pub(super) fn reply_with(
+        &self,
+        transport: Transport,
+        data: Vec<RData>,
+        extras: Vec<Record>,
+    ) -> Vec<u8> {
         let mut reply = self.head(ResponseCode::NoError);
         if let Some(query) = &self.query {
             let record = |data| Record::from_rdata(query.name().clone(), TTL, data);
             reply.answers = data.into_iter().map(record).collect();
         }
-        let bytes = encode(&reply);
+        reply.additionals = extras;
+        let mut bytes = encode(&reply);
+        if bytes.len() > self.limit(transport) && !reply.additionals.is_empty() {
+            reply.additionals.clear();
+            bytes = encode(&reply);
+        }
         if bytes.len() > self.limit(transport) { self.truncated() } else { bytes }
     }
 

@@ -1,6 +1,7 @@
 //! What is answered, what is forwarded, and what is let lie.
 
 mod forward;
+mod service;
 
 use std::collections::BTreeSet;
 
@@ -26,7 +27,7 @@ fn zone(network: &str, internal: bool, endpoints: &[Spec<'_>]) -> std::sync::Arc
         })
         .collect();
     let entries = owned.iter().map(|(name, aliases, addresses)| Entry { name, aliases, addresses });
-    Zone::new(network, internal, entries).into()
+    Zone::new(network, internal, entries, []).into()
 }
 
 /// An asker on `web` and on `db`; there is a third network in the cluster.
