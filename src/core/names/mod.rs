@@ -83,7 +83,8 @@ pub fn answer(view: &View, transport: Transport, message: &[u8], seed: u64) -> V
     if let Some(found) = lookup(view, name, kind) {
         return Verdict::Answer(match found {
             Found::Addresses(addresses) => {
-                let room = request.room(transport, &addresses);
+                let data = if addresses.iter().any(IpAddr::is_ipv6) { 16 } else { 4 };
+                let room = request.room(transport, data);
                 match chosen(addresses, room, transport, seed) {
                     Some(addresses) => {
                         request.reply(transport, addresses.into_iter().map(of_address).collect())

@@ -3,7 +3,7 @@
 use hickory_proto::rr::rdata::SRV;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
-use super::message::{RECORD, Request};
+use super::message::Request;
 use super::zone::{Named, Offer, Target, View};
 use super::{Found, TTL, Transport, any, chosen, of_address, to_name};
 
@@ -63,9 +63,8 @@ pub(super) fn reply(
 ) -> Vec<u8> {
     let named = |t: &Target| Some((to_name(&t.name)?, t.weight, t.addresses.clone()));
     let targets: Vec<_> = targets.into_iter().filter_map(named).collect();
-    let size = |(name, ..): &(Name, _, _)| RECORD + NUMBERS + name.len() + 1;
-    let largest = targets.iter().map(size).max().unwrap_or(RECORD);
-    let room = request.space(transport) / largest;
+    let size = |(name, ..): &(Name, _, _)| NUMBERS + name.len() + 1;
+    let room = request.room(transport, targets.iter().map(size).max().unwrap_or(NUMBERS));
     let Some(targets) = chosen(targets, room, transport, seed) else { return request.truncated() };
     let (mut records, mut extras) = (Vec::new(), Vec::new());
     for (name, weight, addresses) in targets {

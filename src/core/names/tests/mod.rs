@@ -267,6 +267,7 @@ fn limits_are_exact() {
     let bytes = question("all.", RecordType::A).to_vec().unwrap();
     let Verdict::Answer(most) = answer(&crowd(10_000), Transport::Tcp, &bytes, 1) else { panic!() };
     assert!((65_000..=65_535).contains(&most.len()), "{}", most.len());
+    assert!(!Message::from_vec(&most).unwrap().truncation, "there is nowhere else to ask");
 }
 
 #[test]
