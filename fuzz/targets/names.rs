@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use vxmesh::core::names::forward::{Forwarder, Heard, at};
-use vxmesh::core::names::{Entry, Transport, Verdict, View, Zone, answer};
+use vxmesh::core::names::{Entry, Service, Task, Transport, Verdict, View, Zone, answer};
+use vxmesh::core::tables::Protocol;
 
-/// A network with two endpoints, and with a hundred behind one alias.
+/// A network with two endpoints, with a hundred behind one alias, and with a service.
 static VIEW: LazyLock<View> = LazyLock::new(|| {
     let addresses: Vec<IpAddr> = (0..100).map(|n| IpAddr::from([10, 1, 0, n])).collect();
     let both = [addresses[2], IpAddr::from([0xfd01, 0, 0, 0, 0, 0, 0, 2])];
@@ -22,6 +23,15 @@ static VIEW: LazyLock<View> = LazyLock::new(|| {
             Entry { name: "box", aliases: &aliases, addresses: &both },
             Entry { name: "many", aliases: &[], addresses: &addresses },
         ],
+        [Service {
+            name: "shop",
+            aliases: &aliases[..1],
+            vips: None,
+            tasks: [("box", &both[..]), ("many", &addresses[..])]
+                .map(|(name, addresses)| Task { name, addresses, weight: 1 })
+                .into(),
+            ports: vec![(80, Protocol::Tcp)],
+        }],
     );
     let subnet = "10.1.0.0/16".parse().expect("a subnet");
     View::new(vec![zone.into()], [subnet].into())

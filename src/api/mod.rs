@@ -21,6 +21,11 @@
 //! | POST /v1/endpoints | [`Attach`] | 201, [`Endpoint`] |
 //! | GET /v1/endpoints/{endpoint} | – | [`Endpoint`] |
 //! | DELETE /v1/endpoints/{endpoint}?drain={seconds} | – | 204 |
+//! | GET /v1/services | – | list of [`Service`] |
+//! | POST /v1/services | [`ServiceCreate`] | 201, [`Service`] |
+//! | GET /v1/services/{service} | – | [`Service`] |
+//! | POST /v1/services/{service}/update | [`ServiceUpdate`] | [`Service`] |
+//! | DELETE /v1/services/{service} | – | 204 |
 //! | GET /v1/cluster | – | [`Cluster`] |
 //! | POST /v1/cluster/init | [`ClusterInit`] | [`Cluster`] |
 //! | GET /v1/cluster/token | – | [`Token`] |
@@ -32,12 +37,13 @@
 //! | GET /v1/nodes/{node} | – | [`Node`] |
 //! | DELETE /v1/nodes/{node} | – | 204; several, divided by commas, are removed together |
 //!
-//! `{network}`, `{endpoint}` and `{node}` are a name, an id, or a prefix of an id that
+//! `{network}`, `{endpoint}`, `{service}` and `{node}` are a name, an id, or a prefix of an id that
 //! fits one object only. An error has a 4xx or 5xx status and an [`Error`] as
 //! its body. Fields that are not known are refused.
 
 mod cluster;
 mod encrypted;
+mod service;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -49,6 +55,11 @@ pub use cluster::{
 };
 pub use encrypted::{Cipher, Encrypted, EncryptedNetwork, Session, Unreachable};
 
+pub use service::{
+    Backend, BackendState, EndpointMode, Health, Membership, Probe, Protocol, Published, Scheduler,
+    Service, ServiceCreate, ServiceNetwork, ServiceUpdate, Target,
+};
+pub(crate) use service::{interval, retries, timeout};
 pub use verify::{Check, PeerVerification, Verification, Verify};
 
 use ipnet::IpNet;
@@ -228,6 +239,12 @@ pub struct Attach {
     /// Further names.
     #[serde(default)]
     pub aliases: Vec<String>,
+    /// The service that it belongs to, by name or id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Its share of the service's new flows; 1 if not given, 0 is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
     /// The sandbox's resolv.conf, an absolute path, to be written so that names are
     /// asked for at 127.0.0.11; put back at detach. `/etc/netns/NAME/resolv.conf` if
     /// not given and the sandbox is named so and that directory exists.
@@ -256,6 +273,9 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
     /// RFC 3339, UTC.
     pub created: String,
+    /// The service that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Membership>,
     /// Who holds it.
     pub holder: Holder,
     /// What needs somebody's attention, a sentence each.
@@ -308,6 +328,8 @@ pub struct Status {
     pub encrypted: Encrypted,
     /// How many networks there are.
     pub networks: usize,
+    /// How many services there are.
+    pub services: usize,
     /// How many endpoints this host holds.
     pub endpoints: usize,
     /// How many endpoints others hold.

@@ -22,6 +22,7 @@ Examples:
   vxmesh attach web --netns box1
   vxmesh attach web --netns /run/netns/box1 --ifname eth1 --ip 10.1.0.7 --name api
   vxmesh attach web --pid \"$(docker inspect -f '{{.State.Pid}}' box1)\" --alias db
+  vxmesh attach web --netns box2 --service shop --weight 2
   vxmesh attach web --tap vm0")]
 pub(super) struct Attach {
     /// The network's name, id or an unambiguous beginning of its id
@@ -43,6 +44,15 @@ pub(super) struct Attach {
     /// A further name; repeat for more
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
+    /// The service that it belongs to, which must be on the network
+    ///
+    /// It takes the service's traffic at once, or after its first health check if the
+    /// service has one.
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<String>,
+    /// Its share of the service's traffic beside the others'; 0 is none [default: 1]
+    #[arg(long, value_name = "N", requires = "service")]
+    weight: Option<u16>,
     /// Let this resolv.conf name 127.0.0.11, where names are served, until the
     /// detach [default: /etc/netns/NAME/resolv.conf, where that directory exists]
     #[arg(long, value_name = "PATH", value_parser = parse::path, conflicts_with = "tap")]
@@ -84,6 +94,8 @@ impl Attach {
             ips: self.ip,
             mac: self.mac,
             aliases: self.alias,
+            service: self.service,
+            weight: self.weight,
             resolv_conf: self.resolv_conf,
         };
         let endpoint: api::Endpoint = client.post(&path(&["endpoints"]), &request)?;

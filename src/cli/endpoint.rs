@@ -77,12 +77,13 @@ impl Ls {
             return output::json(&endpoints);
         }
         output::print(&output::table(
-            &["ENDPOINT ID", "NAME", "NETWORK", "MAC", "ADDRESSES", "HELD BY"],
+            &["ENDPOINT ID", "NAME", "NETWORK", "SERVICE", "MAC", "ADDRESSES", "HELD BY"],
             endpoints.iter().map(|e| {
                 vec![
                     id(&e.id),
                     e.name.clone(),
                     e.network.clone(),
+                    output::list(e.service.iter().map(|s| &s.name)),
                     e.mac.to_string(),
                     output::list(&e.addresses),
                     place(&e.holder),
@@ -127,6 +128,9 @@ fn summary(e: &api::Endpoint) -> String {
         row("ALIASES", output::list(&e.aliases)),
         row("HELD BY", place(&e.holder)),
     ];
+    if let Some(s) = &e.service {
+        rows.push(row("SERVICE", format!("{}, weight {}, {}", s.name, s.weight, s.state.name())));
+    }
     if let Holder::Local { tap, .. } = &e.holder {
         rows.push(row("TAP", tap.clone()));
     }

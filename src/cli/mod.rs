@@ -6,6 +6,7 @@
 //! | `output` | tables and JSON on stdout, failures on stderr |
 //! | `parse` | values of options into the types that the API uses |
 //! | `seal` | encrypted networks, in the tables of other verbs |
+//! | `service_text` | what is particular to services, as users write and read it |
 //! | the others | the verb of that name |
 //!
 //! Exit status: 0 if all went well, 1 if something failed (a sentence on stderr
@@ -26,6 +27,8 @@ mod node;
 mod output;
 mod parse;
 mod seal;
+mod service;
+mod service_text;
 mod status;
 mod verify;
 mod vtep;
@@ -83,6 +86,8 @@ enum Verb {
     #[command(subcommand)]
     Endpoint(endpoint::Endpoint),
     #[command(subcommand)]
+    Service(service::Service),
+    #[command(subcommand)]
     Vtep(vtep::Vtep),
     Status(status::Status),
     Demo(demo::Demo),
@@ -117,6 +122,7 @@ impl Cli {
             Verb::Attach(verb) => verb.run(&client()?),
             Verb::Detach(verb) => verb.run(&client()?),
             Verb::Endpoint(verb) => verb.run(&client()?),
+            Verb::Service(verb) => verb.run(&client()?),
             Verb::Vtep(verb) => verb.run(&client()?),
             Verb::Status(verb) => verb.run(&client()?),
             Verb::Demo(verb) => verb.run(),

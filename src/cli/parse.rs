@@ -61,6 +61,15 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.into(), value.into()))
 }
 
+/// `ENDPOINT=N`.
+pub(super) fn weight(text: &str) -> Result<(String, u16), String> {
+    let read = || {
+        let (endpoint, weight) = text.rsplit_once('=')?;
+        Some((endpoint.to_owned(), weight.parse().ok()?)).filter(|(name, _)| !name.is_empty())
+    };
+    read().ok_or_else(|| "not a weight: write ENDPOINT=N with a number from 0 to 65535".into())
+}
+
 /// A name under /run/netns, or a [`path`].
 pub(super) fn netns(text: &str) -> Result<String, String> {
     if text.is_empty() {

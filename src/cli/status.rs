@@ -73,6 +73,7 @@ fn node(s: &api::Status) -> Rows {
         row(["up", &up]),
         row(["state in", &s.data_dir]),
         row(["networks", &s.networks.to_string()]),
+        row(["services", &s.services.to_string()]),
         row(["endpoints", &endpoints]),
     ]
 }

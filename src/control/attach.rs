@@ -23,8 +23,11 @@ use super::state::{Control, State, new_id};
 use super::{store, view};
 use crate::api::{self, Sandbox};
 use crate::core::cluster::entry::EndpointBody;
-use crate::core::tables::{Endpoint, Holder, Id, Network, NewEndpoint, check_ifname};
+use crate::core::tables::{Backing, Endpoint, Holder, Id, Network, NewEndpoint, check_ifname};
 use crate::dataplane::tap::{Kind, Tap};
+
+/// An endpoint's share of its service's flows unless said otherwise.
+const WEIGHT: u16 = 1;
 
 /// Where a local endpoint's interface is. Stored beside its record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +104,7 @@ impl Control {
         ifname: String,
         resolv_conf: Option<PathBuf>,
     ) -> Result<(Endpoint, Setup), Error> {
+        let service = self.service_of(request)?;
         let new = NewEndpoint {
             name: request.name.clone(),
             default_name: default_name(&request.sandbox),
@@ -110,9 +114,25 @@ impl Control {
             service: None,
         };
         self.allocate_addresses(&request.network, &new, |state, network, new| {
+            let service = service.as_ref().map(|id| backing(state, network, id, request.weight));
+            let new = NewEndpoint { service: service.transpose()?, ..new };
             let attachment = self.attachment(request, namespace, &ifname, &resolv_conf);
             self.take_in(state, network, new, attachment)
         })
+    }
+
+    /// The service that an endpoint is to belong to.
+    fn service_of(&self, request: &api::Attach) -> Result<Option<Id>, Error> {
+        let Some(service) = &request.service else {
+            return match request.weight {
+                Some(weight) => Err(Error::invalid(format!(
+                    "weight {weight} is a share of a service's flows: name the service with --service"
+                ))),
+                None => Ok(None),
+            };
+        };
+        let network = self.find_network(&request.network)?.1.id;
+        Ok(Some(self.find_service(service, Some(&network))?.1.id))
     }
 
     /// Where an interface is to be.
@@ -330,6 +350,24 @@ impl Control {
             }
         }
     }
+}
+
+/// How a new endpoint belongs to a service, which must be there, and on its network.
+fn backing(
+    state: &State,
+    network: &Network,
+    id: &Id,
+    weight: Option<u16>,
+) -> Result<Backing, Error> {
+    let service = state.tables.service(id.as_str())?;
+    if !service.is_on(&network.id) {
+        return Err(Error::conflict(format!(
+            "service {0} is not on network {1}: take it there with `vxmesh service update --network-add {1} {0}`",
+            service.name, network.name
+        )));
+    }
+    let standing = service.first_standing();
+    Ok(Backing { service: id.clone(), weight: weight.unwrap_or(WEIGHT), standing })
 }
 
 /// The interface of an endpoint, if it is still the one that was made.

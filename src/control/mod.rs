@@ -8,6 +8,7 @@
 //! | [`state`] | the one owner of the tables; networks, VTEPs, status |
 //! | `cluster` | the cluster's machine: its port, its state, its verbs |
 //! | `seal` | encrypted networks: who has which keys, and how the sessions are |
+//! | `service` | services: created, changed, shown |
 //! | [`attach`] | endpoints of this host: made, restored, released |
 //! | `names` | DNS in the sandboxes, resolv.conf, upstream resolvers |
 //! | `health`, `drain` | backends of services: tested where they are, and gone without a loss |
@@ -31,6 +32,7 @@ pub mod netlink;
 pub mod netns;
 mod seal;
 pub mod server;
+mod service;
 pub mod state;
 pub mod store;
 #[cfg(test)]

@@ -110,6 +110,9 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/v1/networks/{network}/vteps/{ip}", put(add_vtep).delete(remove_vtep))
         .route("/v1/endpoints", get(endpoints).post(attach))
         .route("/v1/endpoints/{endpoint}", get(endpoint).delete(detach))
+        .route("/v1/services", get(services).post(create_service))
+        .route("/v1/services/{service}", get(service).delete(remove_service))
+        .route("/v1/services/{service}/update", post(update_service))
         .route("/v1/cluster", get(cluster))
         .route("/v1/cluster/init", post(cluster_init))
         .route("/v1/cluster/token", get(cluster_token))
@@ -227,6 +230,36 @@ async fn detach(
     let detached = tokio::spawn(control.detach(endpoint, drain)).await;
     detached.map_err(|e| Error::Failed(format!("the request was not carried out: {e}")))??;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn services(State(control): Shared) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || Ok(control.services())).await
+}
+
+async fn create_service(
+    State(control): Shared,
+    Json(request): Json<api::ServiceCreate>,
+) -> Result<Response, Failure> {
+    answer(StatusCode::CREATED, move || control.create_service(&request)).await
+}
+
+async fn service(State(control): Shared, Path(service): Path<String>) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || control.service(&service)).await
+}
+
+async fn update_service(
+    State(control): Shared,
+    Path(service): Path<String>,
+    Json(request): Json<api::ServiceUpdate>,
+) -> Result<Response, Failure> {
+    answer(StatusCode::OK, move || control.update_service(&service, &request)).await
+}
+
+async fn remove_service(
+    State(control): Shared,
+    Path(service): Path<String>,
+) -> Result<StatusCode, Failure> {
+    done(move || control.remove_service(&service)).await
 }
 
 async fn cluster(State(control): Shared) -> Result<Response, Failure> {

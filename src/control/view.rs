@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::cluster;
 use super::config::Mode;
 use super::seal;
+use super::service;
 use super::state::{Control, State};
 use crate::api;
 use crate::core::drops::Reason;
@@ -93,6 +94,7 @@ pub(super) fn endpoint(state: &State, endpoint: &Endpoint) -> api::Endpoint {
         gateways: network.map(|n| endpoint.gateways(n)).unwrap_or_default(),
         aliases: endpoint.aliases.clone(),
         created: endpoint.created.clone(),
+        service: service::view::membership(state, endpoint),
         holder,
         warnings: unserved(state, endpoint).cloned().into_iter().collect(),
     }
@@ -104,7 +106,7 @@ fn unserved<'a>(state: &'a State, endpoint: &Endpoint) -> Option<&'a String> {
 }
 
 /// The name of the node that holds an endpoint of another host.
-fn node_name(state: &State, endpoint: &Endpoint) -> String {
+pub(super) fn node_name(state: &State, endpoint: &Endpoint) -> String {
     let node = state.remote_nodes.get(&endpoint.id);
     node.map(|id| state.cluster.machine.name_of(id)).unwrap_or_default()
 }
@@ -141,6 +143,7 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
         cluster: cluster::view::state(control, state),
         encrypted: seal::view::encrypted(control, state),
         networks: state.tables.networks().count(),
+        services: state.tables.services().count(),
         endpoints,
         remote_endpoints: state.tables.endpoints().count() - endpoints,
         counters: named,
@@ -151,7 +154,7 @@ pub(super) fn status(control: &Control, state: &State) -> api::Status {
                 explanation: reason.explain().trim().to_owned(),
             })
             .collect(),
-        warnings: warnings(state),
+        warnings: warnings(control, state),
     }
 }
 
@@ -176,7 +179,7 @@ fn offload(control: &Control, state: &State) -> Vec<api::OffloadState> {
     std::iter::once(tap).chain(udp).collect()
 }
 
-fn warnings(state: &State) -> Vec<String> {
+fn warnings(control: &Control, state: &State) -> Vec<String> {
     let displaced = state.tables.displaced().into_iter().map(|(one, other)| {
         format!(
             "networks {} and {} have the same VNI, {}, so that nothing of {} is carried: remove one of them",
@@ -189,6 +192,7 @@ fn warnings(state: &State) -> Vec<String> {
         .chain(too_large(state))
         .chain(seal::view::warnings(&state.tables))
         .chain(displaced)
+        .chain(service::view::all_warnings(control, state))
         .chain(without_names(state))
         .collect()
 }

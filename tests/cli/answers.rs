@@ -80,7 +80,7 @@ fn status() -> Value {
                 },
             ],
         },
-        "networks": 2, "endpoints": 3, "remote_endpoints": 4,
+        "networks": 2, "services": 1, "endpoints": 3, "remote_endpoints": 4,
         "counters": {
             "local_frames": 2, "local_bytes": 100, "socket_overflow": 3, "tap_writes": 0,
             "tap_write_bytes": 0, "tap_reads": 4, "tap_read_bytes": 200000, "udp_sends": 2, "udp_send_bytes": 98304,

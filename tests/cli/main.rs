@@ -7,6 +7,7 @@
 mod answers;
 mod cluster;
 mod fake;
+mod services;
 mod usage;
 
 use std::process::{Command, Output, Stdio};

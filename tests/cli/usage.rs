@@ -30,6 +30,12 @@ const VERBS: &[&[&str]] = &[
     &["endpoint"],
     &["endpoint", "ls"],
     &["endpoint", "inspect"],
+    &["service"],
+    &["service", "create"],
+    &["service", "update"],
+    &["service", "ls"],
+    &["service", "inspect"],
+    &["service", "rm"],
     &["vtep"],
     &["vtep", "add"],
     &["vtep", "rm"],
@@ -57,7 +63,8 @@ fn every_verb_has_help_with_examples() {
 #[test]
 fn the_list_of_verbs_above_is_complete() {
     let mut unlisted = Vec::new();
-    for group in [&[][..], &["cluster"], &["node"], &["network"], &["endpoint"], &["vtep"]] {
+    let groups = ["cluster", "node", "network", "endpoint", "service", "vtep"];
+    for group in std::iter::once(&[][..]).chain(groups.iter().map(std::slice::from_ref)) {
         let help = run(&[group, &["--help"]].concat());
         let verbs = text(&help.stdout).split("Commands:\n").nth(1).unwrap();
         let verbs = verbs.lines().take_while(|line| !line.is_empty());
@@ -116,6 +123,31 @@ fn bad_usage_is_explained_with_status_2() {
         (&["attach", "web", "--pid", "0"], "0"),
         (&["attach", "web", "--netns", "a", "--mac", "2:3"], "six pairs of hexadecimal digits"),
         (&["attach", "web", "--netns", "/proc/self/ns/net"], "--pid"),
+        (&["attach", "web", "--netns", "a", "--weight", "2"], "--service"),
+        (&["attach", "web", "--netns", "a", "--service", "s", "--weight", "65536"], "65536"),
+        (&["service", "create", "s"], "--network <NETWORK>"),
+        (&["service", "create", "--network", "web"], "<NAME>"),
+        (&["service", "create", "s", "--network", "web", "--endpoint-mode", "lvs"], "vip, dnsrr"),
+        (
+            &["service", "create", "s", "--network", "web", "--scheduler", "wlc"],
+            "rr, maglev, least",
+        ),
+        (&["service", "create", "s", "--network", "web", "--affinity", "ip"], "client-ip:SECONDS"),
+        (
+            &["service", "create", "s", "--network", "web", "--affinity", "none"],
+            "client-ip:SECONDS",
+        ),
+        (
+            &["service", "create", "s", "--network", "web", "--health", "tcp:0"],
+            "not a health check",
+        ),
+        (&["service", "create", "s", "--network", "web", "--health", "tcp:1,x=2"], "interval=5s"),
+        (&["service", "create", "s", "--network", "web", "--publish", "0:80"], "from 1 to 65535"),
+        (&["service", "create", "s", "--network", "web", "--drain", "soon"], "soon"),
+        (&["service", "update"], "<SERVICE>"),
+        (&["service", "update", "s", "--weight", "box1"], "write ENDPOINT=N"),
+        (&["service", "update", "s", "--publish-rm", "80:80"], "not a port: write"),
+        (&["service", "inspect"], "<SERVICE>"),
         (&["vtep", "add", "web", "switch7"], "not an IP address: write"),
         (&["status", "--format", "xml"], "table, json"),
         (&["completion", "tcsh"], "bash"),

@@ -1,9 +1,10 @@
-//! Addresses, subnets and VNIs: from what this host owns, or else from others.
+//! Addresses, virtual IPs, subnets and VNIs: from what this host owns, or else from others.
 //!
 //! The choice is the core's ([`allocate`]); here it is repeated until it is made
 //! of what this host owns, asking for a share in between. Nothing is held over
 //! a question to another host.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::MutexGuard;
 use std::time::SystemTime;
@@ -19,10 +20,10 @@ use crate::core::cluster::entry::{NodeId, Space};
 use crate::core::cluster::holding::{Range, Ranges, Want};
 use crate::core::cluster::machine::Knowledge;
 use crate::core::cluster::rpc::Request;
-use crate::core::tables::{Network, NewEndpoint, NewNetwork, Refusal};
+use crate::core::tables::{Joined, Mode, Network, NewEndpoint, NewNetwork, Refusal, Service};
 use crate::wire::vxlan::Vni;
 
-/// Shares asked for until one choice is made: more would be a fault.
+/// Shares of one space asked for until a choice is made: more would be a fault.
 const ATTEMPTS: usize = 8;
 
 /// What must be asked of others before a choice can be made.
@@ -81,11 +82,31 @@ impl Control {
         Ok(made)
     }
 
+    /// A service as `make` has it, with the virtual IPs that it lacks, not yet
+    /// published; and the lock under which they were chosen.
+    pub(in crate::control) fn allocate_vips(
+        &self,
+        mut make: impl FnMut(&State) -> Result<Service, Error>,
+    ) -> Result<(MutexGuard<'_, State>, Service), Error> {
+        self.repeat(|state| {
+            let mut service = make(state).map_err(Missing::Refused)?;
+            if service.mode == Mode::Vip {
+                for joined in service.networks.iter_mut().filter(|joined| joined.active) {
+                    self.choose_vips(state, joined)?;
+                }
+            }
+            Ok(service)
+        })
+    }
+
+    /// What is asked of others is asked for one space after the other, and each time
+    /// all is chosen anew.
     fn repeat<T>(
         &self,
         mut choose: impl FnMut(&mut State) -> Choice<T>,
     ) -> Result<(MutexGuard<'_, State>, T), Error> {
-        for _ in 0..ATTEMPTS {
+        let mut asked: BTreeMap<Space, usize> = BTreeMap::new();
+        loop {
             let mut state = self.lock();
             check_belongs(&state)?;
             match choose(&mut state) {
@@ -93,11 +114,15 @@ impl Control {
                 Err(Missing::Refused(e)) => return Err(e),
                 Err(Missing::Ask(question)) => {
                     drop(state);
+                    let attempts = asked.entry(question.space).or_default();
+                    *attempts += 1;
+                    if *attempts > ATTEMPTS {
+                        return Err(Error::conflict("others were faster each time: try again"));
+                    }
                     self.ask_for_share(&question)?;
                 }
             }
         }
-        Err(Error::conflict("others were faster each time: try again"))
     }
 
     /// Asks one host after another until one gives. Fails if none did, with what
@@ -185,31 +210,49 @@ impl Control {
             found(space, known.view().exactly(wanted, &format!("address {ip}")))?;
         }
         for ipv4 in [true, false] {
-            if ips.iter().any(|ip| ip.is_ipv4() == ipv4) {
-                continue;
-            }
-            let mut full = None;
-            let of_family =
-                |(_, p): &(usize, &crate::core::ipam::Pool)| p.net.addr().is_ipv4() == ipv4;
-            for (index, pool) in network.pools.iter().enumerate().filter(of_family) {
-                let space = Space::Pool(id, index as u8);
-                let known = self.of_pool(state, network, space);
-                match found(space, known.view().address(pool)) {
-                    Ok(ip) => {
-                        ips.push(ip);
-                        full = None;
-                        break;
-                    }
-                    // A question is worth asking before the next pool is used.
-                    Err(Missing::Ask(question)) => return Err(Missing::Ask(question)),
-                    Err(refused) => full = full.or(Some(refused)),
-                }
-            }
-            if let Some(refused) = full {
-                return Err(refused);
+            if !ips.iter().any(|ip| ip.is_ipv4() == ipv4) {
+                ips.extend(self.choose_lowest(state, network, id, ipv4)?);
             }
         }
         Ok(ips)
+    }
+
+    /// A virtual IP for each family of a network of which a service has none there.
+    fn choose_vips(&self, state: &State, joined: &mut Joined) -> Choice<()> {
+        let network = state.tables.get_network(&joined.network);
+        let (Some(network), Some(id)) = (network, joined.network.bytes()) else { return Ok(()) };
+        for ipv4 in [true, false] {
+            if !joined.vips.iter().any(|ip| ip.is_ipv4() == ipv4) {
+                joined.vips.extend(self.choose_lowest(state, network, id, ipv4)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The lowest free address of the network's first pool of a family that has one;
+    /// `None` if it has no pool of the family.
+    fn choose_lowest(
+        &self,
+        state: &State,
+        network: &Network,
+        id: [u8; 32],
+        ipv4: bool,
+    ) -> Choice<Option<IpAddr>> {
+        let mut full = Ok(None);
+        for (index, pool) in network.pools.iter().enumerate() {
+            if pool.net.addr().is_ipv4() != ipv4 {
+                continue;
+            }
+            let space = Space::Pool(id, index as u8);
+            let known = self.of_pool(state, network, space);
+            match found(space, known.view().address(pool)) {
+                Ok(ip) => return Ok(Some(ip)),
+                // A question is worth asking before the next pool is used.
+                Err(Missing::Ask(question)) => return Err(Missing::Ask(question)),
+                Err(refused) => full = full.and(Err(refused)),
+            }
+        }
+        full
     }
 
     fn knowledge(&self, state: &State, space: Space) -> Knowledge {

@@ -1,5 +1,5 @@
-//! Networks that users name. One that is not known here may have been created
-//! on another host a moment ago, so that others are asked before the answer is no.
+//! Networks and services that users name. One that is not known here may have been
+//! created on another host a moment ago, so that others are asked before the answer is no.
 
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::control::error::Error;
 use crate::control::state::{Control, State};
 use crate::core::cluster::entry::{Key, NodeId, Space};
 use crate::core::cluster::rpc::{Request, Response};
-use crate::core::tables::{Network, Refusal};
+use crate::core::tables::{Id, Network, Refusal, Service};
 
 /// Members that are asked. In larger clusters gossip has reached most others by
 /// the time that somebody types there.
@@ -30,21 +30,42 @@ impl Control {
         &self,
         reference: &str,
     ) -> Result<(MutexGuard<'_, State>, Network), Error> {
-        let mut state = self.lock();
-        if !is_known(&state, reference) {
-            drop(state);
-            self.runtime.block_on(async {
-                // What has come by then has come.
-                let _ = tokio::time::timeout(PATIENCE, self.catch_up(reference)).await;
-            });
-            state = self.lock();
-        }
+        let state = self.lock_knowing(|state| is_known(state, reference));
         let network = state.tables.network(reference)?.clone();
         Ok((state, network))
     }
 
-    /// Ends when the network is known, or nobody has anything more to say.
-    async fn catch_up(&self, reference: &str) {
+    /// The service with this name, id or beginning of an id, likewise; if it is to be on
+    /// a network, one that is known not to be there may have joined it.
+    pub(in crate::control) fn find_service(
+        &self,
+        reference: &str,
+        on: Option<&Id>,
+    ) -> Result<(MutexGuard<'_, State>, Service), Error> {
+        let state = self.lock_knowing(|state| match state.tables.service(reference) {
+            Ok(service) => on.is_none_or(|network| service.is_on(network)),
+            Err(refusal) => !matches!(refusal, Refusal::NotFound(_)),
+        });
+        let service = state.tables.service(reference)?.clone();
+        Ok((state, service))
+    }
+
+    /// The lock; under which something is known, if anybody within reach knows it.
+    fn lock_knowing(&self, known: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let state = self.lock();
+        if known(&state) {
+            return state;
+        }
+        drop(state);
+        self.runtime.block_on(async {
+            // What has come by then has come.
+            let _ = tokio::time::timeout(PATIENCE, self.catch_up(known)).await;
+        });
+        self.lock()
+    }
+
+    /// Ends when it is known, or nobody has anything more to say.
+    async fn catch_up(&self, known: impl Fn(&State) -> bool) {
         let mut answers = Answers::new();
         for node in self.whom_to_ask() {
             let request = self.lock().cluster.machine.replica().ask_digests(None);
@@ -55,7 +76,7 @@ impl Control {
             if let Some((behind, request)) = self.learn(node, behind, response) {
                 self.ask_for_answers(&mut answers, node, behind, request);
             }
-            if is_known(&self.lock(), reference) {
+            if known(&self.lock()) {
                 return;
             }
         }

@@ -6,8 +6,8 @@
 //! | `mod` | the machine under the state's lock: stored, applied, asked |
 //! | `driver` | the control port's sockets |
 //! | `stream` | requests over TCP under Noise |
-//! | `catch_up` | networks that others may have created a moment ago |
-//! | `allocation` | addresses, subnets and VNIs, from here or from others |
+//! | `catch_up` | networks and services that others may have created a moment ago |
+//! | `allocation` | addresses, virtual IPs, subnets and VNIs, from here or from others |
 //! | `verbs` | what the API asks: init, join, leave, token, nodes |
 //! | `view` | the cluster as the API shows it |
 

@@ -1,7 +1,5 @@
 //! Questions read, answers written.
 
-use std::net::IpAddr;
-
 use hickory_proto::op::{
     Edns, Header, HeaderCounts, Message, MessageType, Metadata, OpCode, Query, ResponseCode,
 };
@@ -19,6 +17,11 @@ const SMALLEST_LIMIT: u16 = 512;
 const UPSTREAM_LIMIT: u16 = 1232;
 /// A header, an OPT record without options, and the type and class of a question.
 const FIXED: usize = 12 + 11 + 4;
+/// Before a record's data, beside the name: type, class, TTL, length.
+const RECORD: usize = 10;
+/// So many records have a pointer of two bytes for a name; hickory-proto writes it out in
+/// full after its 120th.
+const POINTERS: usize = 100;
 
 /// What a client asks, as far as it could be read.
 pub(super) struct Request {
@@ -89,23 +92,49 @@ impl Request {
         }
     }
 
-    /// How many records of these addresses' family an answer has room for.
-    pub(super) fn room(&self, transport: Transport, addresses: &[IpAddr]) -> usize {
+    /// How many records with so many bytes of data an answer has room for.
+    pub(super) fn room(&self, transport: Transport, data: usize) -> usize {
         let name = self.query.as_ref().map_or(0, |query| query.name().len() + 1);
-        // A pointer to the name, type, class, TTL, length.
-        let record = 12 + if addresses.iter().any(IpAddr::is_ipv6) { 16 } else { 4 };
-        self.limit(transport).saturating_sub(FIXED + name) / record
+        let space = self.limit(transport).saturating_sub(FIXED + name);
+        let short = space / (2 + RECORD + data);
+        if short <= POINTERS {
+            return short;
+        }
+        let rest = space - POINTERS * (2 + RECORD + data);
+        POINTERS + rest / (name + RECORD + data)
     }
 
     /// An answer with these records for the name that was asked for.
     pub(super) fn reply(&self, transport: Transport, data: Vec<RData>) -> Vec<u8> {
+        self.reply_with(transport, data, Vec::new())
+    }
+
+    /// An answer with these records for the name that was asked for, and with those of
+    /// other names, if there is room, that will be asked for next.
+    pub(super) fn reply_with(
+        &self,
+        transport: Transport,
+        data: Vec<RData>,
+        extras: Vec<Record>,
+    ) -> Vec<u8> {
         let mut reply = self.head(ResponseCode::NoError);
         if let Some(query) = &self.query {
             let record = |data| Record::from_rdata(query.name().clone(), TTL, data);
             reply.answers = data.into_iter().map(record).collect();
         }
         let bytes = encode(&reply);
-        if bytes.len() > self.limit(transport) { self.truncated() } else { bytes }
+        let limit = self.limit(transport);
+        // With names in full and IPv6 addresses.
+        let size = |extra: &Record| extra.name.len() + 1 + RECORD + 16;
+        if bytes.len() > limit {
+            self.truncated()
+        } else if extras.is_empty() || bytes.len() + extras.iter().map(size).sum::<usize>() > limit
+        {
+            bytes
+        } else {
+            reply.additionals = extras;
+            encode(&reply)
+        }
     }
 
     /// An answer without records that tells the client to ask over TCP.

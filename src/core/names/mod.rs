@@ -11,8 +11,10 @@
 //! | --- | --- |
 //! | a response, or less than a header | none: two servers must not talk in circles |
 //! | another opcode; not one question; another class; a zone transfer | NOTIMP; FORMERR; REFUSED; REFUSED |
-//! | a name, an alias, or either with `.network` behind it, of a network that the asker is on | its addresses, shuffled; NOERROR without data for other types; HINFO for ANY (RFC 8482) |
-//! | an address, reversed, of such an endpoint | PTR to `name.network` |
+//! | a name, an alias, or either with `.network` behind it, of an endpoint or a service on a network that the asker is on | its addresses, shuffled; NOERROR without data for other types; HINFO for ANY (RFC 8482) |
+//! | `tasks.` and a service's name or alias | the addresses of the endpoints that take new flows |
+//! | `_port._proto.` and a name of a service that serves there | SRV (RFC 2782) to `service.network`, or to each endpoint for `tasks.` and DNS round robin |
+//! | an address, reversed, of such an endpoint or service | PTR to `name.network` |
 //! | below a private reverse zone or a subnet of the cluster | NXDOMAIN; it never leaves |
 //! | a single label | NXDOMAIN; it never leaves |
 //! | anything else, from an asker that is on internal networks only | REFUSED |
@@ -25,6 +27,7 @@ pub mod forward;
 pub mod gateway;
 mod message;
 mod reverse;
+mod service;
 #[cfg(test)]
 mod tests;
 mod zone;
@@ -38,7 +41,8 @@ use message::Request;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use reverse::Reverse;
-pub use zone::{Entry, View, Zone};
+use zone::Target;
+pub use zone::{Entry, Service, Task, View, Zone};
 
 /// The largest message that is read as a question, in bytes. Real ones are below
 /// 512; what is longer than this is no question.
@@ -85,11 +89,17 @@ pub fn answer(view: &View, transport: Transport, message: &[u8], seed: u64) -> V
     if let Some(found) = lookup(view, name, kind) {
         return Verdict::Answer(match found {
             Found::Addresses(addresses) => {
-                let room = request.room(transport, &addresses);
+                let data = if addresses.iter().any(IpAddr::is_ipv6) { 16 } else { 4 };
+                let room = request.room(transport, data);
                 match chosen(addresses, room, transport, seed) {
-                    Some(records) => request.reply(transport, records),
+                    Some(addresses) => {
+                        request.reply(transport, addresses.into_iter().map(of_address).collect())
+                    }
                     None => request.truncated(),
                 }
+            }
+            Found::Targets(port, targets) => {
+                service::reply(&request, transport, port, targets, seed)
             }
             Found::Record(record) => request.reply(transport, vec![record]),
             Found::NoData => request.reply(transport, Vec::new()),
@@ -103,9 +113,11 @@ pub fn answer(view: &View, transport: Transport, message: &[u8], seed: u64) -> V
 }
 
 /// What is known here of a name.
-enum Found {
+enum Found<'a> {
     /// Of one family.
     Addresses(Vec<IpAddr>),
+    /// Where a port is served.
+    Targets(u16, Vec<&'a Target>),
     Record(RData),
     /// The name exists, and has nothing of this type.
     NoData,
@@ -114,11 +126,12 @@ enum Found {
 }
 
 /// `None`: the name is not ours to speak of.
-fn lookup(view: &View, name: &Name, kind: RecordType) -> Option<Found> {
-    if let Some(addresses) = key(name).and_then(|key| view.addresses(&key)) {
+fn lookup<'a>(view: &'a View, name: &Name, kind: RecordType) -> Option<Found<'a>> {
+    let key = key(name);
+    if let Some(named) = key.as_ref().and_then(|key| view.find(key)) {
         let of = |v4: bool| {
             let family: Vec<IpAddr> =
-                addresses.iter().copied().filter(|ip| ip.is_ipv4() == v4).collect();
+                named.addresses.iter().copied().filter(|ip| ip.is_ipv4() == v4).collect();
             if family.is_empty() { Found::NoData } else { Found::Addresses(family) }
         };
         return Some(match kind {
@@ -128,6 +141,9 @@ fn lookup(view: &View, name: &Name, kind: RecordType) -> Option<Found> {
             _ => Found::NoData,
         });
     }
+    if let Some(found) = key.and_then(|key| service::lookup(view, &key, kind)) {
+        return Some(found);
+    }
     match Reverse::read(name) {
         Some(reverse) if view.keeps(&reverse.net) => Some(pointer(view, &reverse, kind)),
         _ if name.iter().count() == 1 => Some(Found::NoName),
@@ -136,7 +152,7 @@ fn lookup(view: &View, name: &Name, kind: RecordType) -> Option<Found> {
 }
 
 /// What a reversed address of ours stands for.
-fn pointer(view: &View, reverse: &Reverse, kind: RecordType) -> Found {
+fn pointer(view: &View, reverse: &Reverse, kind: RecordType) -> Found<'static> {
     let Some(ip) = reverse.address() else {
         // Above an address there may be addresses: only below there is nothing.
         return if reverse.below { Found::NoName } else { Found::NoData };
@@ -144,19 +160,20 @@ fn pointer(view: &View, reverse: &Reverse, kind: RecordType) -> Found {
     match (view.name_of(ip), kind) {
         (None, _) => Found::NoName,
         (Some(name), RecordType::PTR) => {
-            match Name::from_labels(name.split('.').map(str::as_bytes)) {
-                Ok(name) => Found::Record(RData::PTR(PTR(name))),
-                // A name with two dots in a row is none of DNS.
-                Err(_) => Found::NoData,
-            }
+            to_name(name).map_or(Found::NoData, |name| Found::Record(RData::PTR(PTR(name))))
         }
         (Some(_), RecordType::ANY) => any(),
         (Some(_), _) => Found::NoData,
     }
 }
 
+/// `None`: a name with two dots in a row is none of DNS.
+fn to_name(name: &str) -> Option<Name> {
+    Name::from_labels(name.split('.').map(str::as_bytes)).ok()
+}
+
 /// RFC 8482, section 4.2: a record of no consequence in place of all there are.
-fn any() -> Found {
+fn any() -> Found<'static> {
     Found::Record(RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new())))
 }
 
@@ -179,28 +196,26 @@ fn key(name: &Name) -> Option<String> {
     Some(key)
 }
 
-/// The addresses as records in random order, as many as there is room for. Over
-/// UDP it is all or `None`; a client that sees a part would go on with that part.
-fn chosen(
-    mut addresses: Vec<IpAddr>,
-    room: usize,
-    transport: Transport,
-    seed: u64,
-) -> Option<Vec<RData>> {
-    if addresses.len() > room && transport != Transport::Tcp {
+/// In random order, as many as there is room for. Over UDP it is all or `None`; a
+/// client that sees a part would go on with that part.
+fn chosen<T>(mut all: Vec<T>, room: usize, transport: Transport, seed: u64) -> Option<Vec<T>> {
+    if all.len() > room && transport != Transport::Tcp {
         return None;
     }
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let count = addresses.len();
+    let count = all.len();
     let taken = count.min(room);
     for i in 0..taken {
         let other = i + ((u64::from(random.next_u32()) * (count - i) as u64) >> 32) as usize;
-        addresses.swap(i, other);
+        all.swap(i, other);
     }
-    addresses.truncate(taken);
-    let record = |ip| match ip {
+    all.truncate(taken);
+    Some(all)
+}
+
+fn of_address(ip: IpAddr) -> RData {
+    match ip {
         IpAddr::V4(ip) => RData::A(A(ip)),
         IpAddr::V6(ip) => RData::AAAA(AAAA(ip)),
-    };
-    Some(addresses.into_iter().map(record).collect())
+    }
 }

@@ -94,6 +94,7 @@ impl Tables {
         };
         for alias in &new.aliases {
             check_name("an alias", alias)?;
+            self.check_not_a_services(net, alias, false)?;
         }
         let name = self.endpoint_name(net, &new, &id)?;
         self.check_addresses(net, &new.ips)?;
@@ -116,6 +117,7 @@ impl Tables {
             holder: Holder::Here,
         };
         self.endpoints.insert(id.clone(), endpoint.clone());
+        self.enlist(&id);
         self.touch(&id);
         Ok(endpoint)
     }
@@ -124,6 +126,7 @@ impl Tables {
         let free = |name: &str| !self.endpoints_of(&net.id).any(|e| e.name == name);
         if let Some(name) = &new.name {
             check_name("an endpoint", name)?;
+            self.check_not_a_services(net, name, true)?;
             if !free(name) {
                 return Err(Refusal::Conflict(format!(
                     "endpoint {name} exists already on network {}: choose another name, or detach it first",
@@ -141,7 +144,9 @@ impl Tables {
             .collect();
         match fit.as_str() {
             "" => Ok(id.short().to_owned()),
-            fit if free(fit) => Ok(fit.to_owned()),
+            fit if free(fit) && self.check_not_a_services(net, fit, true).is_ok() => {
+                Ok(fit.to_owned())
+            }
             fit => Ok(format!("{fit}-{}", id.short())),
         }
     }

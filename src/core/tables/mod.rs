@@ -1,5 +1,5 @@
-//! The records of networks and endpoints, what may be put into them, and the
-//! [`plan`] that follows.
+//! The records of networks, endpoints and services, what may be put into them, and
+//! the [`plan`] that follows.
 //!
 //! Records hold what every host may know of a network or an endpoint; where an
 //! interface of this host is (sandbox, name, TAP) is the control side's own
@@ -75,7 +75,7 @@ impl Underlay {
     }
 }
 
-/// All networks and endpoints that this host knows.
+/// All networks, endpoints and services that this host knows.
 #[derive(Debug)]
 pub struct Tables {
     seed: u64,
@@ -96,6 +96,8 @@ pub struct Tables {
     /// Networks as DNS has them; likewise.
     zones: BTreeMap<Id, Arc<Zone>>,
     services: BTreeMap<Id, Service>,
+    /// The endpoints of each service, also of one that is not known.
+    backends: BTreeMap<Id, BTreeSet<Id>>,
     /// Virtual IPs by service as the data plane has them; likewise.
     vips: BTreeMap<Id, Vec<(Id, Arc<Vip>)>>,
     /// Virtual IPs made so far.
@@ -117,6 +119,7 @@ impl Tables {
             built: BTreeMap::new(),
             zones: BTreeMap::new(),
             services: BTreeMap::new(),
+            backends: BTreeMap::new(),
             vips: BTreeMap::new(),
             vip_version: 0,
         }
@@ -132,6 +135,7 @@ impl Tables {
     pub fn put_network(&mut self, network: Network) {
         self.built.remove(&network.id);
         self.zones.remove(&network.id);
+        self.touch_vips(&network.id);
         self.networks.insert(network.id.clone(), network);
     }
 
@@ -142,7 +146,9 @@ impl Tables {
             return false;
         }
         self.touch(&id);
+        self.delist(&id);
         self.endpoints.insert(id.clone(), endpoint);
+        self.enlist(&id);
         self.touch(&id);
         true
     }
@@ -256,7 +262,7 @@ pub fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
 }
 
 /// Names for a sentence: at most five, then how many more.
-pub(in crate::core) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = names.into_iter().collect();
     names.sort_unstable();
     match names.len() {

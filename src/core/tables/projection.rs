@@ -43,6 +43,7 @@ impl Tables {
     /// Removes an endpoint's record. Whether there was one.
     pub fn remove_endpoint(&mut self, endpoint: &Id) -> bool {
         self.touch(endpoint);
+        self.delist(endpoint);
         self.ports.remove(endpoint);
         self.endpoints.remove(endpoint).is_some()
     }
@@ -96,13 +97,13 @@ impl Tables {
 
     fn zone(&self, network: &Network) -> Zone {
         // One that is being attached just now has no name yet.
-        let there = |e: &&Endpoint| e.holder != Holder::Here || self.ports.contains_key(&e.id);
+        let there = |e: &&Endpoint| self.is_made(e);
         let entries = self.endpoints_of(&network.id).filter(there).map(|e| names::Entry {
             name: &e.name,
             aliases: &e.aliases,
             addresses: &e.addresses,
         });
-        Zone::new(&network.name, network.internal, entries)
+        Zone::new(&network.name, network.internal, entries, self.named_services(network))
     }
 
     /// The networks with a TAP here. Of several that claim one VNI, only one: the data

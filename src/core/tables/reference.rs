@@ -1,6 +1,6 @@
 //! What a user may call a thing: its name, its id, or the beginning of its id.
 
-use super::{Endpoint, Id, Network, Refusal, Tables, listed};
+use super::{Endpoint, Id, Network, Refusal, Service, Tables, listed};
 
 impl Tables {
     /// The network with this name, id or unambiguous prefix of an id.
@@ -36,6 +36,24 @@ impl Tables {
         }
         let found = by_prefix(reference, self.endpoints.iter());
         one("endpoint", "`vxmesh endpoint ls` shows those there are", reference, found)
+    }
+
+    /// The service with this name, id or unambiguous prefix of an id.
+    pub fn service(&self, reference: &str) -> Result<&Service, Refusal> {
+        let named = |s: &&Service| s.name.eq_ignore_ascii_case(reference);
+        let named: Vec<&Service> = self.services.values().filter(named).collect();
+        match *named {
+            [one] => return Ok(one),
+            [] => {}
+            _ => {
+                return Err(Refusal::Conflict(format!(
+                    "there are several services {reference}: {}; use the id of the one that is meant",
+                    listed(named.iter().map(|s| s.id.short()))
+                )));
+            }
+        }
+        let found = by_prefix(reference, self.services.iter());
+        one("service", "`vxmesh service ls` shows those there are", reference, found)
     }
 }
 

@@ -1,13 +1,17 @@
 //! Services: a name with endpoints behind it, and a virtual IP on each network.
 
-use std::collections::BTreeSet;
+mod check;
+mod zone;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, Holder, Id, Refusal, Tables};
+use super::{Endpoint, Holder, Id, Network, Refusal, Tables};
 use crate::core::balance::{Backend, Scheduler, Standing, Vip};
 
 /// The record of a service.
@@ -36,6 +40,9 @@ pub struct Service {
     pub published: Vec<Published>,
     /// The networks that it is on, and those that it was on.
     pub networks: Vec<Joined>,
+    /// Shares of new flows that were chosen for endpoints since they were attached, by
+    /// the endpoints' ids: they take the place of [`Backing::weight`].
+    pub weights: BTreeMap<Id, u16>,
 }
 
 /// What a service's name stands for.
@@ -53,9 +60,9 @@ pub enum Mode {
 pub struct Joined {
     /// The network's id.
     pub network: Id,
-    /// Its virtual IPs there, one for each family of the network. It keeps them when
-    /// it leaves: of two changes at once one is lost, and an address that one of them
-    /// gave back could be another's by then.
+    /// Its virtual IPs there: one for each family of the network, or more if several
+    /// hosts chose one at once. It keeps them when it leaves: of two changes at once one
+    /// is lost, and an address that one of them gave back could be another's by then.
     pub vips: Vec<IpAddr>,
     /// Whether it is on the network now.
     pub active: bool,
@@ -86,7 +93,7 @@ pub enum Probe {
 /// A port that is to be open on every host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
-    /// On the hosts.
+    /// On the hosts; 0 if none was chosen.
     pub published: u16,
     /// At the backends.
     pub target: u16,
@@ -95,7 +102,7 @@ pub struct Published {
 }
 
 /// A protocol with ports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP.
     #[default]
@@ -106,12 +113,34 @@ pub enum Protocol {
     Sctp,
 }
 
-/// How an endpoint belongs to a service.
+/// In lower case, as users write it.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        })
+    }
+}
+
+/// As users write it: `8080:80/tcp`, or `80/tcp` if no port was chosen on the hosts.
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.published != 0 {
+            write!(f, "{}:", self.published)?;
+        }
+        write!(f, "{}/{}", self.target, self.protocol)
+    }
+}
+
+/// How an endpoint belongs to a service. If there is no such service, because it was
+/// removed or has yet to be heard of, the endpoint belongs to none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backing {
     /// The service's id.
     pub service: Id,
-    /// Its share of new flows; 0 is none.
+    /// Its share of new flows, unless [`Service::weights`] says otherwise; 0 is none.
     pub weight: u16,
     /// How it stands.
     pub standing: Standing,
@@ -126,6 +155,21 @@ impl Service {
     /// Whether it is on a network.
     pub fn is_on(&self, network: &Id) -> bool {
         self.active().any(|joined| joined.network == *network)
+    }
+
+    /// An endpoint's share of new flows; 0 is none.
+    pub fn weight_of(&self, endpoint: &Id, backing: &Backing) -> u16 {
+        self.weights.get(endpoint).copied().unwrap_or(backing.weight)
+    }
+
+    /// Whether an endpoint takes new flows.
+    pub fn can_use(&self, endpoint: &Id, backing: &Backing) -> bool {
+        backing.standing == Standing::Ready && self.weight_of(endpoint, backing) > 0
+    }
+
+    /// How an endpoint that is attached to it stands first.
+    pub fn first_standing(&self) -> Standing {
+        if self.health.is_some() { Standing::Starting } else { Standing::Ready }
     }
 }
 
@@ -154,11 +198,36 @@ impl Tables {
         self.services.get(id)
     }
 
-    /// The endpoints that belong to a service, on whatever network.
-    pub fn backends_of<'a>(&'a self, service: &'a Id) -> impl Iterator<Item = &'a Endpoint> {
-        let of_service =
-            move |e: &&Endpoint| e.service.as_ref().is_some_and(|b| b.service == *service);
-        self.endpoints.values().filter(of_service)
+    /// The endpoints that belong to a service, on whatever network, by id.
+    pub fn backends_of(&self, service: &Id) -> impl Iterator<Item = &Endpoint> {
+        let ids = self.backends.get(service).into_iter().flatten();
+        ids.filter_map(|id| self.endpoints.get(id))
+    }
+
+    /// Whether an endpoint's interface is there: one that is being attached just now
+    /// can take nothing yet.
+    pub fn is_made(&self, endpoint: &Endpoint) -> bool {
+        endpoint.holder != Holder::Here || self.ports.contains_key(&endpoint.id)
+    }
+
+    /// Remembers which service an endpoint belongs to.
+    pub(super) fn enlist(&mut self, id: &Id) {
+        let backing = self.endpoints.get(id).and_then(|e| e.service.as_ref());
+        if let Some(Backing { service, .. }) = backing {
+            self.backends.entry(service.clone()).or_default().insert(id.clone());
+        }
+    }
+
+    /// Forgets which service an endpoint belongs to.
+    pub(super) fn delist(&mut self, id: &Id) {
+        let backing = self.endpoints.get(id).and_then(|e| e.service.as_ref());
+        let Some(Backing { service, .. }) = backing else { return };
+        if let Some(backends) = self.backends.get_mut(service) {
+            backends.remove(id);
+            if backends.is_empty() {
+                self.backends.remove(service);
+            }
+        }
     }
 
     /// Forgets the built forms of a service and of its networks.
@@ -169,6 +238,13 @@ impl Tables {
             self.built.remove(&joined.network);
             self.zones.remove(&joined.network);
         }
+    }
+
+    /// Forgets the virtual IPs that were built before their network was known, or was
+    /// as it is now.
+    pub(super) fn touch_vips(&mut self, network: &Id) {
+        let services = &self.services;
+        self.vips.retain(|id, _| services.get(id).is_some_and(|s| !s.is_on(network)));
     }
 
     /// The virtual IPs of a network as the data plane has them.
@@ -191,14 +267,15 @@ impl Tables {
         let Some(service) = self.services.get(id) else { return Vec::new() };
         let mut built = Vec::new();
         for joined in service.active() {
-            for ip in &joined.vips {
+            let Some(network) = self.networks.get(&joined.network) else { continue };
+            for ip in sound(network, &joined.vips) {
                 self.vip_version += 1;
                 let vip = Vip {
-                    ip: *ip,
+                    ip,
                     version: self.vip_version,
                     scheduler: service.scheduler,
                     affinity: service.affinity.map(|s| Duration::from_secs(s.into())),
-                    backends: self.backends_at(id, &joined.network, ip.is_ipv4()),
+                    backends: self.backends_at(service, &joined.network, ip.is_ipv4()),
                 };
                 built.push((joined.network.clone(), Arc::new(vip)));
             }
@@ -207,18 +284,16 @@ impl Tables {
     }
 
     /// A service's endpoints on a network, by their addresses of one family.
-    fn backends_at(&self, service: &Id, network: &Id, ipv4: bool) -> Vec<Backend> {
-        let here = |e: &&Endpoint| {
-            // One that is being attached just now can take nothing yet.
-            e.network == *network && (e.holder != Holder::Here || self.ports.contains_key(&e.id))
-        };
+    fn backends_at(&self, service: &Service, network: &Id, ipv4: bool) -> Vec<Backend> {
+        let here = |e: &&Endpoint| e.network == *network && self.is_made(e);
         let backend = |e: &Endpoint| {
             let backing = e.service.as_ref()?;
             let ip = *e.addresses.iter().find(|ip| ip.is_ipv4() == ipv4)?;
-            Some(Backend { ip, weight: backing.weight, standing: backing.standing })
+            let weight = service.weight_of(&e.id, backing);
+            Some(Backend { ip, weight, standing: backing.standing })
         };
         let mut backends: Vec<Backend> =
-            self.backends_of(service).filter(here).filter_map(backend).collect();
+            self.backends_of(&service.id).filter(here).filter_map(backend).collect();
         backends.sort_by_key(|b| b.ip);
         backends.dedup_by_key(|b| b.ip);
         backends
@@ -244,4 +319,11 @@ impl Tables {
             super::listed(on_it)
         )))
     }
+}
+
+/// Those addresses that can be virtual IPs of a network. Others a host would not have
+/// chosen: nobody is to take the gateway's place, or an address elsewhere.
+fn sound(network: &Network, vips: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
+    let fits = |ip: &IpAddr| network.pool_of(*ip).is_some_and(|p| p.reserved(*ip).is_none());
+    vips.iter().copied().filter(fits)
 }

@@ -128,6 +128,8 @@ fn container(host: &Host, last: u16) -> anyhow::Result<Peer> {
         ips: vec![ip],
         mac: None,
         aliases: Vec::new(),
+        service: None,
+        weight: None,
         resolv_conf: None,
     };
     let _: Endpoint = host.api.post("/v1/endpoints", &attach)?;

@@ -89,6 +89,8 @@ impl World {
             ips: role.ips.to_vec(),
             mac: None,
             aliases: Vec::new(),
+            service: None,
+            weight: None,
             resolv_conf: None,
         };
         let endpoint: Endpoint = self.host_of(role).api.post("/v1/endpoints", &attach)?;

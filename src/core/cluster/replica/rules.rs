@@ -104,14 +104,7 @@ pub(super) fn shape(entry: &Entry) -> Result<(), Refusal> {
 }
 
 fn is_service(service: &Service) -> bool {
-    let name = |name: &String| tables::check_name("a service", name).is_ok();
-    name(&service.name)
-        && service.aliases.len() <= MANY
-        && service.aliases.iter().all(name)
-        && service.published.len() <= MANY
-        && service.networks.len() <= MANY
-        && service.networks.iter().all(|joined| joined.vips.len() <= MANY)
-        && is_text(&service.created, 40)
+    service.check().is_ok() && is_text(&service.created, 40)
 }
 
 fn is_network(network: &Network) -> bool {

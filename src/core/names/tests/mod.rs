@@ -1,6 +1,7 @@
 //! What is answered, what is forwarded, and what is let lie.
 
 mod forward;
+mod service;
 
 use std::collections::BTreeSet;
 
@@ -26,7 +27,7 @@ fn zone(network: &str, internal: bool, endpoints: &[Spec<'_>]) -> std::sync::Arc
         })
         .collect();
     let entries = owned.iter().map(|(name, aliases, addresses)| Entry { name, aliases, addresses });
-    Zone::new(network, internal, entries).into()
+    Zone::new(network, internal, entries, []).into()
 }
 
 /// An asker on `web` and on `db`; there is a third network in the cluster.
@@ -266,6 +267,7 @@ fn limits_are_exact() {
     let bytes = question("all.", RecordType::A).to_vec().unwrap();
     let Verdict::Answer(most) = answer(&crowd(10_000), Transport::Tcp, &bytes, 1) else { panic!() };
     assert!((65_000..=65_535).contains(&most.len()), "{}", most.len());
+    assert!(!Message::from_vec(&most).unwrap().truncation, "there is nowhere else to ask");
 }
 
 #[test]
