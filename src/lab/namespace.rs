@@ -32,6 +32,11 @@ impl Namespace {
         joined(made)
     }
 
+    /// Another hold on the same namespace.
+    pub fn try_clone(&self) -> io::Result<Namespace> {
+        Ok(Namespace { file: self.file.try_clone()? })
+    }
+
     /// Where other processes of the same user find it while this process
     /// lives, for `vxmesh attach --netns` and `nsenter --net=`.
     pub fn path(&self) -> PathBuf {

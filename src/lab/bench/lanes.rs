@@ -32,6 +32,8 @@ pub enum Kind {
     VxmeshAes,
     /// The same on an encrypted network, with ChaCha20-Poly1305.
     VxmeshChacha,
+    /// The same through a service's virtual IP.
+    VxmeshVip,
     /// One host: two ports of a kernel bridge.
     Bridge,
     /// One host: two endpoints of a vxmesh daemon.
@@ -51,6 +53,7 @@ impl fmt::Display for Kind {
             Kind::VxmeshPlain => "vxmesh, offload off",
             Kind::VxmeshAes => "vxmesh, encrypted, AES-256-GCM",
             Kind::VxmeshChacha => "vxmesh, encrypted, ChaCha20-Poly1305",
+            Kind::VxmeshVip => "vxmesh, through a virtual IP",
             Kind::Bridge => "kernel bridge",
             Kind::VxmeshLocal => "vxmesh, one host",
             Kind::VxmeshCutOff => "vxmesh, resolvers away",
@@ -127,6 +130,7 @@ pub(super) fn build(kind: Kind, wire: Wire, custody: &Custody) -> anyhow::Result
         Kind::VxmeshChacha => {
             mesh::two_hosts(underlay(wire)?, &["--cipher", "chacha20-poly1305"], Encrypted, custody)
         }
+        Kind::VxmeshVip => mesh::behind_a_service(underlay(wire)?, custody),
         Kind::VxmeshLocal => mesh::one_host(underlay(wire)?, custody),
         Kind::VxmeshCutOff => mesh::cut_off(underlay(wire)?, custody),
         Kind::VxmeshIdle => mesh::idle(underlay(wire)?, custody),

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::lanes::Lane;
 use super::load::Peer;
-use crate::api::{Attach, Endpoint, Network, NetworkCreate, Sandbox};
+use crate::api::{Attach, Endpoint, Network, NetworkCreate, Sandbox, Service, ServiceCreate};
 use crate::lab::custody::Custody;
 use crate::lab::host::Host;
 use crate::lab::namespace::Namespace;
@@ -16,6 +16,7 @@ use crate::lab::underlay::Underlay;
 use crate::wire::vxlan::Vni;
 
 const NETWORK: &str = "bench";
+const SERVICE: &str = "called";
 /// A resolver where none is: of the underlay's subnet, so that questions wait.
 const NOBODY: &str = "192.0.2.77";
 /// What the container that traffic goes to is called.
@@ -46,9 +47,36 @@ pub(super) fn two_hosts(
     hosts[1].await_status(|s| s.networks == 1)?;
     let from = container(&hosts[0], 11)?;
     let to = vec![container(&hosts[1], 21)?, container(&hosts[1], 22)?];
-    hosts[0].await_status(|s| s.remote_endpoints == 2)?;
-    hosts[1].await_status(|s| s.remote_endpoints == 1)?;
+    await_all(&hosts)?;
     lane(from, to, hosts, underlay)
+}
+
+/// The same, and the first container of the second host is called by a virtual IP.
+pub(super) fn behind_a_service(underlay: Underlay, custody: &Custody) -> anyhow::Result<Lane> {
+    let hosts =
+        (0..2).map(|n| start(&underlay, n, &[], custody)).collect::<anyhow::Result<Vec<_>>>()?;
+    create(&hosts[0], Secrecy::Clear)?;
+    let request = ServiceCreate {
+        name: SERVICE.to_owned(),
+        networks: vec![NETWORK.to_owned()],
+        ..ServiceCreate::default()
+    };
+    let service: Service = hosts[0].api.post("/v1/services", &request)?;
+    let vip = service.networks.iter().flat_map(|n| &n.vips).next();
+    let vip = *vip.context("the service has no virtual IP")?;
+    hosts[1].join(&hosts[0])?;
+    hosts[1].await_status(|s| s.networks == 1 && s.services == 1)?;
+    let from = container(&hosts[0], 11)?;
+    let backend = attach(&hosts[1], 21, Some(SERVICE))?;
+    let to = vec![Peer { called: vip, ..backend }, container(&hosts[1], 22)?];
+    await_all(&hosts)?;
+    lane(from, to, hosts, underlay)
+}
+
+/// Waits until both hosts know of all containers.
+fn await_all(hosts: &[Host]) -> anyhow::Result<()> {
+    hosts[0].await_status(|s| s.remote_endpoints == 2)?;
+    hosts[1].await_status(|s| s.remote_endpoints == 1).map(drop)
 }
 
 /// Three containers on one host.
@@ -117,6 +145,10 @@ fn create(host: &Host, secrecy: Secrecy) -> anyhow::Result<()> {
 
 /// Attaches a new container with 10.77.0.`last`.
 fn container(host: &Host, last: u16) -> anyhow::Result<Peer> {
+    attach(host, last, None)
+}
+
+fn attach(host: &Host, last: u16, service: Option<&str>) -> anyhow::Result<Peer> {
     let [high, low] = last.to_be_bytes();
     let ip = Ipv4Addr::new(10, 77, high, low).into();
     let namespace = Namespace::new()?;
@@ -128,7 +160,7 @@ fn container(host: &Host, last: u16) -> anyhow::Result<Peer> {
         ips: vec![ip],
         mac: None,
         aliases: Vec::new(),
-        service: None,
+        service: service.map(str::to_owned),
         weight: None,
         resolv_conf: None,
     };

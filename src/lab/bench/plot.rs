@@ -164,6 +164,7 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Veth => "#d5d8dc",
         Kind::Vxlan | Kind::Bridge => "#85929e",
         Kind::Vxmesh | Kind::VxmeshLocal | Kind::VxmeshCutOff | Kind::VxmeshIdle => "#2e86c1",
+        Kind::VxmeshVip => "#7d3c98",
         Kind::VxmeshPlain => "#aed6f1",
         Kind::VxmeshAes | Kind::VxmeshChacha => "#1e8449",
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::lanes::Kind::{
     self, Bridge, Veth, Vxlan, Vxmesh, VxmeshAes, VxmeshChacha, VxmeshCutOff, VxmeshIdle,
-    VxmeshLocal, VxmeshPlain,
+    VxmeshLocal, VxmeshPlain, VxmeshVip,
 };
 use super::lanes::Wire::{self, Segmenting, Whole};
 use super::load::udp::Shape;
@@ -85,6 +85,7 @@ pub enum Target {
 const OVERLAYS: &[Kind] = &[Veth, Vxlan, Vxmesh, VxmeshPlain];
 const LOCAL: &[Kind] = &[Bridge, VxmeshLocal];
 const AES: &[Kind] = &[Vxmesh, VxmeshAes];
+const VIP: &[Kind] = &[Vxmesh, VxmeshVip];
 const CHACHA: &[Kind] = &[Vxmesh, VxmeshChacha];
 
 impl Row {
@@ -201,6 +202,13 @@ pub static ROWS: &[Row] = &[
     )
     .on(CHACHA)
     .ratio(0.85, 1.0),
+    Row::new("vip-tcp-1", "TCP, 1 stream, through a virtual IP beside direct", STREAM)
+        .on(VIP)
+        .ratio(0.95, 1.0),
+    Row::new("vip-rr-tcp", "request/response, TCP, through a virtual IP", Load::EchoTcp).on(VIP),
+    Row::new("vip-connect", "TCP connections, through a virtual IP", Load::Connections)
+        .on(VIP)
+        .ratio(0.90, 1.0),
     Row::new("names", "DNS answers while resolvers are away", Load::Names)
         .on(&[VxmeshCutOff])
         .at_least(30.0, 60.0),
@@ -246,7 +254,7 @@ mod tests {
         assert_eq!(ids(&["tcp-1"]), ["tcp-1"]);
         assert_eq!(
             ids(&["rr", "udp-mixed"]),
-            ["udp-mixed", "rr-tcp", "rr-udp", "aes-rr-tcp", "chacha-rr-tcp"]
+            ["udp-mixed", "rr-tcp", "rr-udp", "aes-rr-tcp", "chacha-rr-tcp", "vip-rr-tcp"]
         );
         let error = select(&["tcp".into(), "sctp".into()]).unwrap_err().to_string();
         assert_eq!(error, "no row fits \"sctp\": see \"vxmesh bench --list\"");

@@ -18,6 +18,8 @@ pub(super) struct Segment {
     pub(super) subnets: &'static [IpNet],
     pub(super) gateways: &'static [IpAddr],
     pub(super) encrypted: bool,
+    /// What its serving containers are behind.
+    pub(super) service: Option<&'static str>,
 }
 
 /// The one whose containers talk.
@@ -30,6 +32,7 @@ pub(super) static BLUE: Segment = Segment {
     ],
     gateways: &[IpAddr::V4(Ipv4Addr::new(10, 88, 0, 1)), blue6(1)],
     encrypted: false,
+    service: None,
 };
 
 /// The one that must not reach it.
@@ -39,6 +42,7 @@ pub(super) static RED: Segment = Segment {
     subnets: &[IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 99, 0, 0)), 24)],
     gateways: &[IpAddr::V4(Ipv4Addr::new(10, 99, 0, 1))],
     encrypted: false,
+    service: None,
 };
 
 /// The one whose frames nobody between the hosts can read.
@@ -48,6 +52,17 @@ pub(super) static GOLD: Segment = Segment {
     subnets: &[IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 77, 0, 0)), 24)],
     gateways: &[IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1))],
     encrypted: true,
+    service: None,
+};
+
+/// The one with a service.
+pub(super) static GREEN: Segment = Segment {
+    name: "green",
+    vni: 4545,
+    subnets: &[IpNet::new_assert(IpAddr::V4(Ipv4Addr::new(10, 66, 0, 0)), 24)],
+    gateways: &[IpAddr::V4(Ipv4Addr::new(10, 66, 0, 1))],
+    encrypted: false,
+    service: Some("pages"),
 };
 
 /// A container of the demo.
@@ -58,26 +73,50 @@ pub(super) struct Role {
     pub(super) host: usize,
     pub(super) network: &'static Segment,
     pub(super) ips: &'static [IpAddr],
+    /// Whether it is behind its network's service.
+    pub(super) serves: bool,
 }
 
-pub(super) static WEB_1: Role =
-    Role { name: "web-1", host: 0, network: &BLUE, ips: &[blue4(11), blue6(0x11)] };
-pub(super) static WEB_2: Role =
-    Role { name: "web-2", host: 0, network: &BLUE, ips: &[blue4(12), blue6(0x12)] };
-pub(super) static DB_1: Role =
-    Role { name: "db-1", host: 1, network: &BLUE, ips: &[blue4(21), blue6(0x21)] };
-pub(super) static DB_2: Role =
-    Role { name: "db-2", host: 2, network: &BLUE, ips: &[blue4(22), blue6(0x22)] };
-pub(super) static RED_1: Role = Role { name: "red-1", host: 0, network: &RED, ips: &[red4(11)] };
-pub(super) static RED_2: Role = Role { name: "red-2", host: 1, network: &RED, ips: &[red4(21)] };
-pub(super) static GOLD_1: Role =
-    Role { name: "gold-1", host: 1, network: &GOLD, ips: &[gold4(11)] };
-pub(super) static GOLD_2: Role =
-    Role { name: "gold-2", host: 2, network: &GOLD, ips: &[gold4(21)] };
+impl Role {
+    const fn new(
+        name: &'static str,
+        host: usize,
+        network: &'static Segment,
+        ips: &'static [IpAddr],
+    ) -> Role {
+        Role { name, host, network, ips, serves: false }
+    }
+
+    const fn serving(mut self) -> Role {
+        self.serves = true;
+        self
+    }
+
+    /// The service that it is behind.
+    pub(super) fn service(&self) -> Option<&'static str> {
+        self.network.service.filter(|_| self.serves)
+    }
+}
+
+pub(super) static WEB_1: Role = Role::new("web-1", 0, &BLUE, &[blue4(11), blue6(0x11)]);
+pub(super) static WEB_2: Role = Role::new("web-2", 0, &BLUE, &[blue4(12), blue6(0x12)]);
+pub(super) static DB_1: Role = Role::new("db-1", 1, &BLUE, &[blue4(21), blue6(0x21)]);
+pub(super) static DB_2: Role = Role::new("db-2", 2, &BLUE, &[blue4(22), blue6(0x22)]);
+pub(super) static RED_1: Role = Role::new("red-1", 0, &RED, &[red4(11)]);
+pub(super) static RED_2: Role = Role::new("red-2", 1, &RED, &[red4(21)]);
+pub(super) static GOLD_1: Role = Role::new("gold-1", 1, &GOLD, &[gold4(11)]);
+pub(super) static GOLD_2: Role = Role::new("gold-2", 2, &GOLD, &[gold4(21)]);
+pub(super) static CALLER: Role = Role::new("caller", 0, &GREEN, &[green4(11)]);
+pub(super) static PAGE_1: Role = Role::new("page-1", 0, &GREEN, &[green4(21)]).serving();
+pub(super) static PAGE_2: Role = Role::new("page-2", 1, &GREEN, &[green4(22)]).serving();
+pub(super) static PAGE_3: Role = Role::new("page-3", 2, &GREEN, &[green4(23)]).serving();
 
 /// All containers, in the order in which they appear.
-pub(super) fn roles() -> [&'static Role; 8] {
-    [&WEB_1, &WEB_2, &DB_1, &DB_2, &RED_1, &RED_2, &GOLD_1, &GOLD_2]
+pub(super) fn roles() -> [&'static Role; 12] {
+    [
+        &WEB_1, &WEB_2, &DB_1, &DB_2, &RED_1, &RED_2, &GOLD_1, &GOLD_2, &CALLER, &PAGE_1, &PAGE_2,
+        &PAGE_3,
+    ]
 }
 
 /// `--ip 10.88.0.11 --ip fd00:88::11`.
@@ -99,6 +138,10 @@ const fn red4(n: u8) -> IpAddr {
 
 const fn gold4(n: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 77, 0, n))
+}
+
+const fn green4(n: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 66, 0, n))
 }
 
 /// The lab drawn: a box for each host.

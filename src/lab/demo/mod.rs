@@ -5,10 +5,13 @@
 //! | `cast` | who appears |
 //! | `world` | hosts and containers while they exist |
 //! | `story` | what happens, step by step |
+//! | `service` | the step with a service; `calls` has its servers and their caller |
 //! | `report` | how it is told |
 
+mod calls;
 mod cast;
 mod report;
+mod service;
 mod story;
 mod world;
 

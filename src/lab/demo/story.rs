@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail, ensure};
 
 use super::cast::{
-    self, BLUE, DB_1, DB_2, GOLD, GOLD_1, GOLD_2, HOSTS, RED, RED_1, RED_2, Role, Segment, WEB_1,
-    WEB_2, ip_flags,
+    self, BLUE, DB_1, DB_2, GOLD, GOLD_1, GOLD_2, GREEN, HOSTS, RED, RED_1, RED_2, Role, Segment,
+    WEB_1, WEB_2, ip_flags,
 };
 use super::report::{Report, size, time};
+use super::service;
 use super::world::{World, counter, drops};
 use crate::api::{Session, Status, Verification, Verify};
 use crate::core::drops::Reason;
@@ -39,6 +40,7 @@ pub(super) fn play(world: &mut World, report: &mut Report, keep: bool) -> anyhow
     bulk(world, report)?;
     isolation(world, report)?;
     secrecy(world, report)?;
+    service::play(world, report)?;
     crash(world, report)?;
     if !keep {
         tidy(world, report)?;
@@ -109,7 +111,7 @@ fn join(world: &World, report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// Makes a network, attaches its containers, and waits until all hosts know.
-fn create(
+pub(super) fn create(
     world: &World,
     report: &mut Report,
     segment: &'static Segment,
@@ -136,15 +138,27 @@ fn create(
             anyhow::Ok(format_args!("VNI {}, MTU {}", network.vni.get(), network.mtu)),
         );
     }
+    if let Some(name) = segment.service {
+        report.command(
+            &first.name,
+            format_args!("vxmesh service create {name} --network {}", segment.name),
+        );
+        let vip = world.create_service(first, segment, name);
+        report.check(format_args!("{name} has a virtual IP"), vip);
+        for host in &world.hosts {
+            host.await_status(|s| s.services == 1)?;
+        }
+    }
     let roles = || cast::roles().into_iter().filter(|r| r.network.name == segment.name);
     for role in roles() {
         report.command(
             HOSTS[role.host],
             format_args!(
-                "vxmesh attach {} --netns {} {}",
+                "vxmesh attach {} --netns {} {}{}",
                 segment.name,
                 role.name,
-                ip_flags(role.ips)
+                ip_flags(role.ips),
+                role.service().map(|s| format!(" --service {s}")).unwrap_or_default()
             ),
         );
         let endpoint = world.attach(role)?;
@@ -309,7 +323,11 @@ fn tidy(world: &mut World, report: &mut Report) -> anyhow::Result<()> {
         let saw = world.detach(role).map(|()| "only lo is left in it");
         report.check(format_args!("{} is detached", role.name), saw);
     }
-    for segment in [&BLUE, &RED, &GOLD] {
+    if let Some(name) = GREEN.service {
+        report.command(HOSTS[0], format_args!("vxmesh service rm {name}"));
+        world.hosts[0].api.delete(&format!("/v1/services/{name}"))?;
+    }
+    for segment in [&BLUE, &RED, &GOLD, &GREEN] {
         report.command(HOSTS[0], format_args!("vxmesh network rm {}", segment.name));
         world.hosts[0].await_status(|s| s.remote_endpoints == 0)?;
         world.hosts[0].api.delete(&format!("/v1/networks/{}", segment.name))?;

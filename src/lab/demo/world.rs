@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, ensure};
 
 use super::cast::{self, HOSTS, Role, Segment};
-use crate::api::{Attach, Endpoint, Network, NetworkCreate, Sandbox, Status};
+use crate::api::{
+    Attach, Endpoint, Network, NetworkCreate, Sandbox, Service, ServiceCreate, Status,
+};
 use crate::core::drops::Reason;
 use crate::lab::bulk::{Bulk, Limit};
 use crate::lab::custody::{Custody, until};
@@ -78,6 +80,23 @@ impl World {
         host.api.post("/v1/networks", &create)
     }
 
+    /// Makes a service by way of one host, and says where it is called.
+    pub(super) fn create_service(
+        &self,
+        host: &Host,
+        segment: &Segment,
+        name: &str,
+    ) -> anyhow::Result<IpAddr> {
+        let create = ServiceCreate {
+            name: name.to_owned(),
+            networks: vec![segment.name.to_owned()],
+            ..ServiceCreate::default()
+        };
+        let service: Service = host.api.post("/v1/services", &create)?;
+        let vip = service.networks.iter().flat_map(|n| &n.vips).next();
+        vip.copied().context("it has no virtual IP")
+    }
+
     /// Attaches a container on its host, and says what it got.
     pub(super) fn attach(&self, role: &Role) -> anyhow::Result<Endpoint> {
         let sandbox = self.sandbox(role)?;
@@ -89,7 +108,7 @@ impl World {
             ips: role.ips.to_vec(),
             mac: None,
             aliases: Vec::new(),
-            service: None,
+            service: role.service().map(str::to_owned),
             weight: None,
             resolv_conf: None,
         };

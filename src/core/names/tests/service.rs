@@ -74,7 +74,8 @@ fn tasks_stand_for_endpoints_and_so_do_names_without_virtual_ips() {
     let mut firsts = BTreeSet::new();
     let bytes = question("peers.", RecordType::A).to_vec().unwrap();
     for seed in 0..50 {
-        let Verdict::Answer(reply) = answer(&services(), Transport::Datagram(4096), &bytes, seed) else {
+        let Verdict::Answer(reply) = answer(&services(), Transport::Datagram(4096), &bytes, seed)
+        else {
             panic!()
         };
         firsts.insert(Message::from_vec(&reply).unwrap().answers[0].data.to_string());
