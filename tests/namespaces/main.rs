@@ -11,6 +11,7 @@
 //! | [`lifecycle`] | restart, kill -9, release, leaks |
 //! | [`names`] | DNS in the containers, forwarding, resolv.conf |
 //! | [`names_hostile`] | floods, slow clients, liars upstream |
+//! | [`services`] | services by name: on all hosts, in DNS, changed, refused |
 //! | [`attach`] | where an interface may go, addresses, undoing |
 //! | [`refusals`] | bad command lines and bad API requests |
 //! | [`cluster`] | hosts that join: what they share, whom they refuse |
@@ -52,4 +53,5 @@ mod peers_ovs;
 mod refusals;
 mod router;
 mod separation;
+mod services;
 mod two_hosts;

@@ -188,9 +188,11 @@ impl Tables {
             )));
         }
         if taken.contains(&ip) {
-            let holder = match self.endpoints_of(&net.id).find(|e| e.addresses.contains(&ip)) {
+            let endpoint = self.endpoints_of(&net.id).find(|e| e.addresses.contains(&ip));
+            let service = || self.services().find(|s| s.has_vip(&net.id, ip));
+            let holder = match endpoint {
                 Some(endpoint) => format!("endpoint {}", endpoint.name),
-                None => "a service".to_owned(),
+                None => format!("service {}", service().map_or("", |s| &s.name)),
             };
             return Err(Refusal::Conflict(format!(
                 "address {ip} is taken by {holder}: choose another, or leave it out"

@@ -157,6 +157,11 @@ impl Service {
         self.active().any(|joined| joined.network == *network)
     }
 
+    /// Whether an address of a network is its own, also if it has left the network.
+    pub(super) fn has_vip(&self, network: &Id, ip: IpAddr) -> bool {
+        self.networks.iter().any(|j| j.network == *network && j.vips.contains(&ip))
+    }
+
     /// An endpoint's share of new flows; 0 is none.
     pub fn weight_of(&self, endpoint: &Id, backing: &Backing) -> u16 {
         self.weights.get(endpoint).copied().unwrap_or(backing.weight)
