@@ -70,8 +70,7 @@ impl Control {
     fn tested(&self) -> Vec<(Id, Health, Standing)> {
         let state = self.lock();
         let of = |(e, b): (&Endpoint, &Backing)| {
-            let health = state.tables.get_service(&b.service)?.health.clone()?;
-            Some((e.id.clone(), health, b.standing))
+            Some((e.id.clone(), health_of(&state, e, b)?.clone(), b.standing))
         };
         backends_here(&state).filter_map(of).collect()
     }
@@ -82,10 +81,8 @@ impl Control {
             let state = self.lock();
             let waits =
                 |b: &Backing| matches!(b.standing, Standing::Starting | Standing::Unhealthy);
-            let untested = |b: &Backing| {
-                state.tables.get_service(&b.service).is_none_or(|s| s.health.is_none())
-            };
-            let free = backends_here(&state).filter(|(_, b)| waits(b) && untested(b));
+            let untested = |e: &Endpoint, b: &Backing| health_of(&state, e, b).is_none();
+            let free = backends_here(&state).filter(|(e, b)| waits(b) && untested(e, b));
             free.map(|(e, _)| e.id.clone()).collect()
         };
         for id in free {
@@ -143,6 +140,14 @@ impl Control {
         let ip = *state.tables.get_endpoint(id)?.addresses.first()?;
         Some(Place { sandbox: attachment.sandbox.clone(), identity: attachment.identity, ip })
     }
+}
+
+/// How a backend of this host is tested. A virtual machine is not: it has no namespace
+/// here to be tested from.
+fn health_of<'a>(state: &'a State, endpoint: &Endpoint, backing: &Backing) -> Option<&'a Health> {
+    let attachment = state.attachments.get(&endpoint.id)?;
+    let machine = matches!(attachment.sandbox, Sandbox::Tap(_));
+    state.tables.get_service(&backing.service)?.health.as_ref().filter(|_| !machine)
 }
 
 /// Backends whose interface is here.

@@ -11,6 +11,8 @@
 //! | [`lifecycle`] | restart, kill -9, release, leaks |
 //! | [`names`] | DNS in the containers, forwarding, resolv.conf |
 //! | [`names_hostile`] | floods, slow clients, liars upstream |
+//! | [`balance`] | traffic through virtual IPs |
+//! | [`rolling`] | backends that come and go under load |
 //! | [`services`] | services by name: on all hosts, in DNS, changed, refused |
 //! | [`attach`] | where an interface may go, addresses, undoing |
 //! | [`refusals`] | bad command lines and bad API requests |
@@ -35,6 +37,7 @@
 mod common;
 
 mod attach;
+mod balance;
 mod cluster;
 mod cluster_disk;
 mod cluster_faults;
@@ -51,6 +54,7 @@ mod names_hostile;
 mod peers_kernel;
 mod peers_ovs;
 mod refusals;
+mod rolling;
 mod router;
 mod separation;
 mod services;

@@ -13,6 +13,7 @@ pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod lab;
 pub(crate) mod netns;
+pub(crate) mod pages;
 pub(crate) mod raw;
 pub(crate) mod transfer;
 
