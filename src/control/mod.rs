@@ -11,6 +11,7 @@
 //! | [`attach`] | endpoints of this host: made, restored, released |
 //! | `names` | DNS in the sandboxes, resolv.conf, upstream resolvers |
 //! | [`watch`] | sandboxes that vanish |
+//! | `flows` | connections to services that outlive the process |
 //! | [`store`] | what outlives the process |
 //! | [`netns`], [`netlink`], [`underlay`] | the kernel's side |
 //!
@@ -23,6 +24,7 @@ pub mod config;
 pub mod daemon;
 pub mod error;
 mod extract;
+mod flows;
 mod names;
 pub mod netlink;
 pub mod netns;

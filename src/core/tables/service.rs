@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, Holder, Id, Refusal, Tables};
-use crate::core::balance::{Backend, Scheduler, Standing, Vip};
+use crate::core::balance::{Backend, Scheduler, Standing, Vip, VipSpec};
 
 /// The record of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,20 +193,20 @@ impl Tables {
         for joined in service.active() {
             for ip in &joined.vips {
                 self.vip_version += 1;
-                let vip = Vip {
+                let spec = VipSpec {
                     ip: *ip,
                     version: self.vip_version,
                     scheduler: service.scheduler,
                     affinity: service.affinity.map(|s| Duration::from_secs(s.into())),
                     backends: self.backends_at(id, &joined.network, ip.is_ipv4()),
                 };
-                built.push((joined.network.clone(), Arc::new(vip)));
+                built.push((joined.network.clone(), Arc::new(Vip::new(spec))));
             }
         }
         built
     }
 
-    /// A service's endpoints on a network, by their addresses of one family.
+    /// A service's endpoints on a network that have an address of one family.
     fn backends_at(&self, service: &Id, network: &Id, ipv4: bool) -> Vec<Backend> {
         let here = |e: &&Endpoint| {
             // One that is being attached just now can take nothing yet.
@@ -217,11 +217,7 @@ impl Tables {
             let ip = *e.addresses.iter().find(|ip| ip.is_ipv4() == ipv4)?;
             Some(Backend { ip, weight: backing.weight, standing: backing.standing })
         };
-        let mut backends: Vec<Backend> =
-            self.backends_of(service).filter(here).filter_map(backend).collect();
-        backends.sort_by_key(|b| b.ip);
-        backends.dedup_by_key(|b| b.ip);
-        backends
+        self.backends_of(service).filter(here).filter_map(backend).collect()
     }
 
     /// All virtual IPs on a network, also those of services that have left it.

@@ -8,6 +8,7 @@ mod member;
 mod narrow;
 mod neighbour;
 mod router;
+mod services;
 mod verify;
 
 use std::net::IpAddr;
