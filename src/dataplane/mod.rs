@@ -247,7 +247,8 @@ impl Dataplane {
     /// Says that there is a new plan. The worker notices by itself with the next frame;
     /// flows whose backends are gone may have none.
     pub fn replan(&self) {
-        self.command(Command::Replan);
+        // Fails only if the worker has ended.
+        let _ = self.waker.wake();
     }
 
     /// What went through so far.

@@ -52,8 +52,6 @@ pub(super) enum Command {
     ResetFlows(Vni, Vec<IpAddr>),
     /// Tell all flows, for the next daemon.
     SaveFlows(channel::Sender<Vec<u8>>),
-    /// There is a new plan.
-    Replan,
     /// End.
     Stop,
 }
@@ -196,7 +194,6 @@ impl Worker {
                 Command::SaveFlows(asker) => {
                     let _ = asker.send(self.fabric.switch.save_flows(self.started.elapsed()));
                 }
-                Command::Replan => {} // the turn that follows notices it
                 Command::Stop => return ControlFlow::Break(()),
             }
         }

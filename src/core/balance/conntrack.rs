@@ -77,7 +77,7 @@ pub(super) struct Conntrack {
     sharers: usize,
     /// Flows that are not closed.
     live: Map<(Vni, IpAddr), u32>,
-    /// How many flows there ever were; also where samples are taken.
+    /// How many flows were to begin ever; also where samples are taken.
     count: u32,
     pub(super) stats: Stats,
 }
@@ -163,11 +163,11 @@ impl Conntrack {
     /// Takes a flow whose tuples are free. If there are too many, one that is worth
     /// less makes room.
     pub(super) fn insert(&mut self, mut flow: Flow, now: Now) -> Result<FlowId, Full> {
+        self.count = self.count.wrapping_add(1);
         if self.len() >= self.limit {
             let victim = self.victim(flow.port, now).ok_or(Full)?;
             self.evict(victim, now);
         }
-        self.count = self.count.wrapping_add(1);
         flow.number = self.count;
         let (number, port) = (flow.number, flow.port);
         let (forward, reply) = (flow.forward(), flow.reply());

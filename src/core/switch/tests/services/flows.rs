@@ -135,7 +135,8 @@ fn half_closed(lab: &mut Lab) {
 #[test]
 fn timers_are_those_of_the_rfcs() {
     const MINUTE: u64 = 60;
-    let states: [(&str, u64, fn(&mut Lab)); 5] = [
+    type Make = fn(&mut Lab);
+    let states: [(&str, u64, Make); 5] = [
         ("opening", 4 * MINUTE, |lab| drop(send(lab, Family::V4, 40_000, SYN))),
         ("established", 124 * MINUTE, established),
         ("half closed", 124 * MINUTE, half_closed),
