@@ -3,8 +3,10 @@
 
 use std::hint::black_box;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use vxmesh::core::balance::{Backend, Scheduler, Standing, Vip, VipSpec};
 use vxmesh::core::plan::{Network, Plan, Port, PortId, Remote, Spec, Subnet, Target};
 use vxmesh::core::switch::{Dress, Switch, Verdict};
 use vxmesh::wire::checksum;
@@ -79,6 +81,9 @@ pub(crate) const SUBJECTS: &[Subject] = &[
     subject("fdb/100000", || fdb(100_000)),
     subject("switch/from_port", from_port),
     subject("switch/from_vtep", from_vtep),
+    subject("balance/1x2", || balance(1, 2)),
+    subject("balance/1000x100", || balance(1_000, 100)),
+    subject("balance/new-flow", new_flow),
 ];
 
 /// A packet from 10.0.0.1 to 10.0.0.2, or fd00::1 to fd00::2, and its transport.
@@ -234,9 +239,16 @@ fn home(endpoint: u32) -> IpAddr {
     vtep(2 + endpoint % 200)
 }
 
+fn address(n: u32) -> IpAddr {
+    IpAddr::from((0x0a00_0000 + n).to_be_bytes())
+}
+
 /// A network of one port here and `remotes` endpoints on other hosts.
 fn network(remotes: u32) -> Network {
-    let address = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+    serving(remotes, Vec::new())
+}
+
+fn serving(remotes: u32, vips: Vec<Arc<Vip>>) -> Network {
     let remote = |n| Remote { mac: mac(n), addresses: vec![address(n)], vtep: home(n) };
     let subnet = Subnet { net: "10.0.0.0/8".parse().expect("a subnet"), gateway: address(0xffff) };
     let spec = Spec {
@@ -248,9 +260,88 @@ fn network(remotes: u32) -> Network {
         remotes: (2..2 + remotes).map(remote).collect(),
         foreign: Vec::new(),
         narrow: Vec::new(),
-        vips: Vec::new(),
+        vips,
     };
     Network::new(1, Vni::new(7).expect("a VNI"), spec)
+}
+
+/// The virtual IP of a service.
+fn virtual_ip(service: u32) -> IpAddr {
+    address(0x00ff_0000 + service)
+}
+
+/// A plan with so many services of so many backends each.
+fn services(services: u32, backends: u32) -> Plan {
+    let backend = |n| Backend { ip: address(n), weight: 1, standing: Standing::Ready };
+    let vip = |service| {
+        let first = 2 + service * backends;
+        Arc::new(Vip::new(VipSpec {
+            ip: virtual_ip(service),
+            version: 1,
+            scheduler: Scheduler::RoundRobin,
+            affinity: None,
+            backends: (first..first + backends).map(backend).collect(),
+        }))
+    };
+    let vips = (0..services).map(vip).collect();
+    Plan::new(1, vtep(1), [serving(services * backends, vips).into()])
+}
+
+/// A small datagram of the local endpoint to a service, from this port.
+fn request(service: u32, port: u16) -> (Vec<u8>, View) {
+    let IpAddr::V4(to) = virtual_ip(service) else { unreachable!("it is IPv4") };
+    let mut frame = Wire::udp4(SMALL).complete();
+    frame[..6].copy_from_slice(&Mac::for_ip(address(0xffff)).0);
+    frame[30..34].copy_from_slice(&to.octets());
+    frame[34..36].copy_from_slice(&port.to_be_bytes());
+    let view = View::parse(&frame).expect("a whole frame");
+    (frame, view)
+}
+
+/// A packet of an established flow through a virtual IP, of a thousand flows one after
+/// the other, with the copy that makes it the client's again.
+fn balance(of: u32, backends: u32) -> Work {
+    let plan = services(of, backends);
+    let mut switch = Switch::new(1);
+    let requests: Vec<(Vec<u8>, View)> =
+        (0..1_000).map(|n| request(n % of, 1_024 + n as u16)).collect();
+    let mut frame = requests[0].0.clone();
+    let mut at = 0;
+    let mut next = move || {
+        let (request, view) = &requests[at];
+        at = if at + 1 == requests.len() { 0 } else { at + 1 };
+        frame.copy_from_slice(request);
+        let frame = black_box(&mut frame[..]);
+        let verdict =
+            switch.from_port(&plan, Duration::ZERO, PortId(0), frame, view, &Offload::NONE);
+        assert!(matches!(verdict, Verdict::To(Target::Vtep(_))));
+    };
+    (0..1_000).for_each(|_| next());
+    Box::new(next)
+}
+
+/// The first packet of a flow through a virtual IP, where so many are half open that
+/// another has to make way.
+fn new_flow() -> Work {
+    let plan = services(1_000, 100);
+    let mut switch = Switch::new(1);
+    let mut requests: Vec<(Vec<u8>, View)> = (0..1_000).map(|n| request(n, 1)).collect();
+    let mut frame = requests[0].0.clone();
+    let (mut at, mut port) = (0, 0);
+    let mut next = move || {
+        let len = requests.len();
+        let (request, view) = &mut requests[at];
+        at = if at + 1 == len { 0 } else { at + 1 };
+        port = if at == 0 { port % 60_000 + 1 } else { port };
+        request[34..36].copy_from_slice(&(port + 1_u16).to_be_bytes());
+        frame.copy_from_slice(request);
+        let frame = black_box(&mut frame[..]);
+        let verdict =
+            switch.from_port(&plan, Duration::ZERO, PortId(0), frame, view, &Offload::NONE);
+        assert!(matches!(verdict, Verdict::To(Target::Vtep(_))));
+    };
+    (0..20_000).for_each(|_| next());
+    Box::new(next)
 }
 
 /// Look-ups of one MAC after the other, in no order that a cache could like.

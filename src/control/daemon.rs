@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::cluster::driver::{self, Sockets};
 use super::config::{Mode, Options};
 use super::error::{Error, failed};
+use super::flows;
 use super::health;
 use super::names;
 use super::netlink::Netlink;
@@ -94,11 +95,15 @@ async fn live(options: Options) -> Result<(), Error> {
     tracing::info!("ending; endpoints stay for the next start");
     notify("STOPPING=1");
     drop(ended);
-    match tokio::time::timeout(PATIENCE, serving).await {
+    let served = match tokio::time::timeout(PATIENCE, serving).await {
         Ok(served) => served.map_err(failed("the API server broke off"))?,
         // A client that does not go away is not waited for.
         Err(_) => Ok(()),
-    }
+    };
+    // Last, so that little happens between this and the next start.
+    let left = flows::leave(&control.options.data_dir, &control.dataplane.save_flows());
+    left.map_err(failed("cannot leave connections to services to the next start"))?;
+    served
 }
 
 /// Everything up to the API: the underlay, the data plane, and the endpoints
@@ -133,9 +138,18 @@ pub(super) fn start(
         offer: ability.offer(),
         generation: generation(),
         secret,
+        flows: flows::take(&options.data_dir),
     };
     let (dataplane, events) =
         Dataplane::start(config, plan.clone()).map_err(|e| Error::Failed(e.to_string()))?;
+    match dataplane.restored_flows() {
+        (flows, false) => tracing::warn!(
+            flows,
+            "some connections to services begin anew: what the daemon before left of them cannot be read"
+        ),
+        (0, true) => {}
+        (flows, true) => tracing::info!(flows, "connections to services go on"),
+    }
     let facts = Facts { underlay, own, ability };
     let control = Control::new(options, facts, store, (dataplane, plan), tables, runtime)?;
     control.restore();

@@ -13,6 +13,7 @@
 //! | `names` | DNS in the sandboxes, resolv.conf, upstream resolvers |
 //! | `health`, `drain` | backends of services: tested where they are, and gone without a loss |
 //! | [`watch`] | sandboxes that vanish |
+//! | `flows` | connections to services that outlive the process |
 //! | [`store`] | what outlives the process |
 //! | [`netns`], [`netlink`], [`underlay`] | the kernel's side |
 //!
@@ -26,6 +27,7 @@ pub mod daemon;
 mod drain;
 pub mod error;
 mod extract;
+mod flows;
 mod health;
 mod names;
 pub mod netlink;

@@ -143,6 +143,7 @@ impl Control {
     pub(super) fn publish(&self, state: &mut State) {
         self.tell_peers(state);
         self.plan.store(Arc::new(state.tables.plan()));
+        self.dataplane.replan();
         self.names.publish(state);
         self.backends_changed.notify_one();
     }

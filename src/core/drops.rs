@@ -67,6 +67,25 @@ reasons! {
     QuestionRate = "question-rate",
     /// A packet larger than the path; answered by ICMP.
     TooBig = "too-big",
+    // To a virtual IP.
+    /// A packet from or to port 0 at a virtual IP.
+    PortZero = "port-zero",
+    /// A TCP segment to a virtual IP that is of no connection; answered by a reset.
+    NoFlow = "no-flow",
+    /// A packet to a virtual IP without a usable backend; answered by a reset or ICMP.
+    NoBackend = "no-backend",
+    /// A packet of a connection whose backend is gone; TCP is answered by a reset.
+    BackendGone = "backend-gone",
+    /// A packet to a virtual IP that is neither TCP, UDP, SCTP nor ICMP; answered by ICMP.
+    VipTransport = "vip-transport",
+    /// A fragment to a virtual IP that came without, or before, the first of its packet.
+    LostFragment = "lost-fragment",
+    /// An ICMP error to a virtual IP about a packet that it never sent.
+    StrayError = "stray-error",
+    /// A new flow whose replies could not be told from another's: same client, port and backend.
+    FlowClash = "flow-clash",
+    /// A new flow from a container that holds its share of the table of flows, which is full.
+    FlowTableFull = "flow-table-full",
     // From the underlay.
     /// A datagram on the VXLAN port with fewer than eight bytes.
     VxlanTruncated = "vxlan-truncated",

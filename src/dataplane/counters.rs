@@ -19,6 +19,11 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(n as u64), Relaxed);
     }
 
+    /// Only ever called by the worker.
+    pub(super) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -98,6 +103,16 @@ counters! {
     udp_gro_receives,
     /// The joined messages' bytes.
     udp_gro_receive_bytes,
+    /// Flows through virtual IPs that there are.
+    flows_active,
+    /// Those that began.
+    flows_made,
+    /// Those whose time was up.
+    flows_expired,
+    /// Those that made room for others before that.
+    flows_evicted,
+    /// Those that were broken off because their backend is gone.
+    flows_reset,
 }
 
 impl Counters {

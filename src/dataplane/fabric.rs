@@ -19,6 +19,7 @@ use super::mmsg::{Arrival, Inbox, RECEIVE_BATCH};
 use super::outbox::{Origin, Outbox, Parcel};
 use super::ports::Ports;
 use crate::core::Now;
+use crate::core::balance::{Notice, Stats};
 use crate::core::drops::Reason;
 use crate::core::plan::{Network, Plan, PortId, Target};
 use crate::core::seal::{Opened, Seal};
@@ -50,7 +51,8 @@ pub(super) enum Batch {
 pub(super) struct Fabric {
     /// The TAPs.
     pub(super) ports: Ports,
-    switch: Switch,
+    /// What decides where frames go.
+    pub(super) switch: Switch,
     inbox: Inbox,
     joiner: Joiner,
     outbox: Outbox,
@@ -86,6 +88,19 @@ impl Fabric {
             self.seal().tick(now);
         }
         self.outbox.converse(now);
+    }
+
+    /// When there is something to do even if nothing comes.
+    pub(super) fn due(&mut self) -> Option<Now> {
+        [self.seal().due(), self.switch.due()].into_iter().flatten().min()
+    }
+
+    /// Lets the switch look after flows.
+    pub(super) fn look_after_flows(&mut self, plan: &Plan, now: Now) {
+        if self.switch.due().is_some_and(|due| due <= now) {
+            self.switch.tick(plan, now);
+            self.flush(plan, now);
+        }
     }
 
     /// One batch from a TAP.
@@ -318,6 +333,10 @@ impl Fabric {
 
     /// Sends what is queued, and tells containers what was too big.
     fn flush(&mut self, plan: &Plan, now: Now) {
+        for notice in self.switch.notices() {
+            self.notify(plan, now, &notice);
+        }
+        self.count_flows();
         self.outbox.flush(plan, now);
         for refused in self.outbox.take_too_big() {
             if let Ok(view) = View::parse(&refused.frame)
@@ -326,6 +345,25 @@ impl Fabric {
                 self.ports.answer(refused.port, self.switch.reply());
             }
         }
+    }
+
+    fn notify(&mut self, plan: &Plan, now: Now, notice: &Notice) {
+        match (notice.target, plan.network(notice.vni)) {
+            (Target::Port(id), _) => self.ports.answer(id, &notice.frame),
+            (Target::Vtep(to), Some(network)) => {
+                send_own(&mut self.outbox, plan, now, to, network, &notice.frame);
+            }
+            (Target::Vtep(_), None) => {}
+        }
+    }
+
+    fn count_flows(&self) {
+        let Stats { active, made, expired, evicted, reset } = self.switch.flow_stats();
+        self.counters.flows_active.set(active);
+        self.counters.flows_made.set(made);
+        self.counters.flows_expired.set(expired);
+        self.counters.flows_evicted.set(evicted);
+        self.counters.flows_reset.set(reset);
     }
 }
 

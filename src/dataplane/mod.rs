@@ -11,6 +11,7 @@
 //! | mmsg | recvmmsg with UDP_GRO, sendmmsg with UDP_SEGMENT |
 //! | worker | the thread: epoll, turns, commands and events |
 //! | fabric | the way of a batch, from either side to either side |
+//! | flows | the age of flows that a daemon leaves to the next |
 //! | outbox | frames on their way out: memory, queue, segmentation |
 //! | sealing | frames of encrypted networks as they leave |
 //! | sender, paths | what the kernel refuses to send, and for how long that is remembered |
@@ -19,6 +20,7 @@
 
 pub mod counters;
 mod fabric;
+mod flows;
 mod joiner;
 mod mmsg;
 mod outbox;
@@ -36,6 +38,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use crossbeam::channel;
@@ -77,6 +80,8 @@ pub struct Config {
     /// Keys of sessions are made from it; from the operating system's randomness,
     /// and never used again.
     pub secret: Zeroizing<[u8; 32]>,
+    /// What [`Dataplane::save_flows`] of the daemon before gave; empty if there was none.
+    pub flows: Vec<u8>,
 }
 
 /// What the worker tells the control side.
@@ -118,6 +123,7 @@ pub struct Dataplane {
     no_gso: Option<String>,
     gso_refused: Report,
     no_gro: Option<String>,
+    restored: (usize, bool),
 }
 
 impl Dataplane {
@@ -145,7 +151,11 @@ impl Dataplane {
         let sender = Sender::new(senders, receiver.clone(), config.port, paths, counters.clone());
         let seal = Seal::new(Now::ZERO, LANE, config.offer, config.generation, *config.secret);
         let outbox = Outbox::new(sender, Sealing::new(seal), config.seed);
-        let fabric = Fabric::new(outbox, counters.clone(), config.seed);
+        let mut fabric = Fabric::new(outbox, counters.clone(), config.seed);
+        let restored = match flows::undated(&config.flows, SystemTime::now()) {
+            Some((flows, elapsed)) => fabric.switch.restore_flows(flows, elapsed, Now::ZERO),
+            None => (0, config.flows.is_empty()),
+        };
         let worker = Worker::new(fabric, receiver.clone(), plan, poll, orders, events)?;
         let thread =
             thread::Builder::new().name("vxmesh-worker".into()).spawn(move || worker.run())?;
@@ -158,6 +168,7 @@ impl Dataplane {
             no_gso: config.no_udp_gso,
             gso_refused,
             no_gro,
+            restored,
         };
         Ok((dataplane, heard))
     }
@@ -217,10 +228,44 @@ impl Dataplane {
         told.recv().unwrap_or_default()
     }
 
-    pub fn flows(&self, _: Vni, _: &[IpAddr]) -> u64 {
-        0
-    } // TEMP
-    pub fn reset_flows(&self, _: Vni, _: &[IpAddr]) {} // TEMP
+    /// How many flows through virtual IPs to any of these backends are not closed. Waits
+    /// for the worker.
+    pub fn flows(&self, vni: Vni, backends: &[IpAddr]) -> u64 {
+        let (tell, told) = channel::bounded(1);
+        self.command(Command::Flows(vni, backends.to_vec(), tell));
+        // An error means that the worker has ended, and with it all flows.
+        told.recv().unwrap_or_default()
+    }
+
+    /// Breaks off all flows to these backends: TCP's clients, and the backends, get a
+    /// reset. Does not wait; a million flows take the worker a second or so, beside
+    /// its other work.
+    pub fn reset_flows(&self, vni: Vni, backends: &[IpAddr]) {
+        self.command(Command::ResetFlows(vni, backends.to_vec()));
+    }
+
+    /// All flows through virtual IPs, for the [`Config::flows`] of the next daemon.
+    /// Waits for the worker, which goes on.
+    pub fn save_flows(&self) -> Vec<u8> {
+        let (tell, told) = channel::bounded(1);
+        self.command(Command::SaveFlows(tell));
+        let flows = told.recv().unwrap_or_default();
+        flows::dated(&flows, SystemTime::now())
+    }
+
+    /// How many flows of [`Config::flows`] were taken over, and whether all of it
+    /// could be read.
+    pub fn restored_flows(&self) -> (usize, bool) {
+        self.restored
+    }
+
+    /// Says that there is a new plan. The worker notices by itself with the next frame;
+    /// flows whose backends are gone may have none.
+    pub fn replan(&self) {
+        // Fails only if the worker has ended.
+        let _ = self.waker.wake();
+    }
+
     /// What went through so far.
     pub fn counters(&self) -> Snapshot {
         self.counters.snapshot(udp::overflow(&self.receiver))

@@ -50,6 +50,12 @@ pub(super) enum Command {
     Answer(PortId, Vec<u8>),
     /// Tell how the sessions are.
     Sessions(channel::Sender<Vec<seal::Report>>),
+    /// Tell how many flows to these backends are not closed.
+    Flows(Vni, Vec<IpAddr>, channel::Sender<u64>),
+    /// Break off all flows to these backends.
+    ResetFlows(Vni, Vec<IpAddr>),
+    /// Tell all flows, for the next daemon.
+    SaveFlows(channel::Sender<Vec<u8>>),
     /// End.
     Stop,
 }
@@ -62,6 +68,8 @@ pub(super) struct Worker {
     /// Ports that may have frames, each once, in the order in which they are served.
     ready: Vec<PortId>,
     plan: Arc<ArcSwap<Plan>>,
+    /// The one that the switch has taken note of.
+    known: Arc<Plan>,
     poll: Poll,
     commands: channel::Receiver<Command>,
     events: mpsc::Sender<Event>,
@@ -87,6 +95,7 @@ impl Worker {
             receiver,
             receiver_ready: true,
             ready: Vec::new(),
+            known: plan.load_full(),
             plan,
             poll,
             commands,
@@ -133,13 +142,18 @@ impl Worker {
         if self.receiver_ready || !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        let due = self.fabric.seal().due()?;
+        let due = self.fabric.due()?;
         Some(due.saturating_sub(self.started.elapsed()))
     }
 
     /// One batch from each source that is ready.
     fn turn(&mut self) {
-        let plan = self.plan.load();
+        let plan = self.plan.load_full();
+        if !Arc::ptr_eq(&plan, &self.known) {
+            self.fabric.switch.replan(&plan);
+            self.known = plan.clone();
+        }
+        self.fabric.look_after_flows(&plan, self.started.elapsed());
         if self.receiver_ready {
             let now = self.started.elapsed();
             self.receiver_ready = self.fabric.receive(&plan, now, &self.receiver) == Batch::More;
@@ -182,6 +196,15 @@ impl Worker {
                 Command::Sessions(asker) => {
                     let report = self.fabric.seal().report(self.started.elapsed());
                     let _ = asker.send(report);
+                }
+                Command::Flows(vni, backends, asker) => {
+                    let _ = asker.send(self.fabric.switch.flows(vni, &backends));
+                }
+                Command::ResetFlows(vni, backends) => {
+                    self.fabric.switch.reset_flows(vni, &backends);
+                }
+                Command::SaveFlows(asker) => {
+                    let _ = asker.send(self.fabric.switch.save_flows(self.started.elapsed()));
                 }
                 Command::Stop => return ControlFlow::Break(()),
             }

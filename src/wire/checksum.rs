@@ -69,6 +69,15 @@ pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
     !fold(u64::from(!checksum) + u64::from(!old) + u64::from(new))
 }
 
+/// As [`update`], for checksums of [`finish`]: never 0. `old` and `new` may be the
+/// folded sums of several words.
+pub fn update_finished(checksum: u16, old: u16, new: u16) -> u16 {
+    match update(checksum, old, new) {
+        0 => 0xffff,
+        checksum => checksum,
+    }
+}
+
 /// Sum of the pseudo-header of TCP, UDP or ICMPv6 (RFC 9293 3.1, RFC 8200 8.1).
 /// `addresses` are source and destination as they stand in the IP header,
 /// 8 or 32 bytes; `len` is the length of the transport header and its payload.

@@ -25,6 +25,8 @@ pub mod protocol {
     pub const UDP: u8 = 17;
     /// ICMPv6.
     pub const ICMPV6: u8 = 58;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
 }
 
 /// What an Ethernet frame carries.
@@ -85,6 +87,15 @@ pub struct View {
     pub end: usize,
 }
 
+/// A fragment's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The identification that it shares with the other fragments of its packet.
+    pub id: u32,
+    /// Whether the packet begins with it.
+    pub first: bool,
+}
+
 impl View {
     /// Where the network header starts: after 14 bytes of Ethernet.
     pub const L3: usize = 14;
@@ -126,6 +137,26 @@ impl View {
     /// source port wants it (RFC 7348 section 5). Fragments of one packet agree.
     pub fn flow(&self) -> (IpAddr, IpAddr, u8, (u16, u16)) {
         (self.source, self.destination, self.protocol, self.ports)
+    }
+
+    /// Which piece of a packet this is, if the packet is a fragment.
+    pub fn piece(&self, frame: &[u8]) -> Option<Piece> {
+        if !self.fragment {
+            return None;
+        }
+        let piece = match self.net {
+            Net::V4 => {
+                let ip = &frame[View::L3..];
+                Piece { id: get16(ip, 4).into(), first: get16(ip, 6) & 0x1fff == 0 }
+            }
+            // The view stops right behind the eight bytes of the fragment header.
+            _ => {
+                let header = &frame[self.l4 - 8..self.l4];
+                let id = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+                Piece { id, first: get16(header, 2) & 0xfff8 == 0 }
+            }
+        };
+        Some(piece)
     }
 
     /// Source and destination address bytes in the IP header, for the
@@ -267,7 +298,7 @@ fn udp_header(segment: &[u8]) -> Option<usize> {
     (len >= 8 && len <= segment.len()).then_some(8)
 }
 
-fn ipv6_address(bytes: &[u8]) -> IpAddr {
+pub(super) fn ipv6_address(bytes: &[u8]) -> IpAddr {
     let mut octets = [0; 16];
     octets.copy_from_slice(bytes);
     Ipv6Addr::from(octets).into()
@@ -423,6 +454,11 @@ mod tests {
         assert!(first.fragment && later.fragment);
         assert_eq!(first.flow(), later.flow());
         assert_eq!((first.ports, first.payload), ((0, 0), first.l4));
+        assert_eq!(later.piece(&frame), Some(Piece { id: 7, first: false }));
+        frame[20..22].copy_from_slice(&[0x20, 0]);
+        assert_eq!(first.piece(&frame), Some(Piece { id: 7, first: true }));
+        let whole = Packet::udp(&[0; 64]).build(Sum::Complete);
+        assert_eq!(View::parse(&whole).unwrap().piece(&whole), None);
     }
 
     #[test]

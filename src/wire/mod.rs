@@ -14,6 +14,8 @@
 //! | [`ecn`] | congestion marks across a tunnel's ends | RFC 6040 |
 //! | [`gso`] | a super-frame cut into frames that fit the path | – |
 //! | [`coalesce`] | neighbouring frames of a flow joined into a super-frame | – |
+//! | [`quote`] | the packet that an ICMP error quotes | RFC 792, 4443 |
+//! | [`readdress`] | another address in a packet, with its checksums | RFC 1624 |
 //! | [`partial`] | frames out of a tunnel that an offload should have finished | – |
 //!
 //! Everything here is reached by bytes that a container or a stranger chose, so
@@ -27,6 +29,8 @@ pub mod gso;
 pub mod mac;
 pub mod mss;
 pub mod partial;
+pub mod quote;
+pub mod readdress;
 pub mod sealed;
 #[cfg(test)]
 pub mod testing;

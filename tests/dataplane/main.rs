@@ -169,7 +169,8 @@ fn start(
     let mut secret = [7; 32];
     secret[..4].copy_from_slice(&STARTS.fetch_add(1, Ordering::Relaxed).to_ne_bytes());
     let (seed, secret) = (SEED, secret.into());
-    let config = Config { vtep, port: 4789, no_udp_gso, seed, offer, generation: 1, secret };
+    let (port, generation, flows) = (4789, 1, Vec::new());
+    let config = Config { vtep, port, no_udp_gso, seed, offer, generation, secret, flows };
     netns.run(move || Dataplane::start(config, plan).unwrap())
 }
 

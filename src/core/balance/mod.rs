@@ -4,7 +4,43 @@
 //! | file | what is in it |
 //! | --- | --- |
 //! | [`vip`] | a virtual IP and its backends, as the plan has them |
+//! | schedule | in which order backends take new flows: wheels, Maglev |
+//! | packet | ports, TCP's flags and numbers, fragments |
+//! | flow | one flow: who, to whom, how far, and for how long |
+//! | conntrack, slab | all flows: found by packets of both directions, bounded, fair |
+//! | fragments, affinity | what later fragments, and later flows of a client, have to follow |
+//! | balancer | decides about packets |
+//! | sweep | what is done to flows without a packet of theirs |
+//! | [`reset`] | TCP resets |
+//! | saved | flows on their way from one daemon to the next |
+//!
+//! The switch asks for every packet to a virtual IP ([`Balancer::outbound`]) and, where
+//! there are flows, for every packet to a container ([`Balancer::inbound`]); it does
+//! the rewriting. An established flow costs three look-ups: virtual IP, flow, backend.
+//! That its backend is still good is asked only when [`Vip::version`] has changed.
+//!
+//! Ports stay as they are. So a client that has the same port open to two virtual IPs,
+//! or to a virtual IP and a backend itself, must not be sent to the same backend twice:
+//! between flows this is seen to; beside a direct connection it is not, since
+//! those are not followed.
 
+mod affinity;
+mod balancer;
+mod conntrack;
+mod flow;
+mod fragments;
+mod packet;
+pub mod reset;
+mod saved;
+mod schedule;
+mod slab;
+mod sweep;
+#[cfg(test)]
+mod tests;
 pub mod vip;
 
-pub use vip::{Backend, Scheduler, Standing, Vip};
+pub use balancer::{Balancer, Context, Refusal, Route};
+pub use conntrack::Stats;
+pub use packet::{Packet, Segment};
+pub use sweep::Notice;
+pub use vip::{Backend, Scheduler, Standing, Vip, VipSpec};

@@ -73,14 +73,8 @@ pub(super) fn seen(frame: &[u8], view: &View) -> Seen {
 }
 
 /// Whether the packet is a fragment, and not the first of its datagram.
-pub(super) fn later_fragment(frame: &[u8], view: &View) -> bool {
-    let (at, mask) = match view.net {
-        Net::V4 => (View::L3 + 6, 0x1fff),
-        // The view stops right behind the eight bytes of the fragment header.
-        Net::V6 => (view.l4 - 6, 0xfff8),
-        _ => return false,
-    };
-    view.fragment && u16::from_be_bytes([frame[at], frame[at + 1]]) & mask != 0
+fn later_fragment(frame: &[u8], view: &View) -> bool {
+    view.piece(frame).is_some_and(|piece| !piece.first)
 }
 
 /// Walks on through the headers that a first fragment may have behind its
@@ -166,12 +160,22 @@ impl Complaint {
 /// Whether a packet may be answered with an ICMP error at all: RFC 1122
 /// section 3.2.2 and RFC 4443 section 2.4(e).
 pub(super) fn answerable(network: &Network, frame: &[u8], view: &View) -> bool {
-    let informational = match (view.net, seen(frame, view)) {
-        (_, Seen::Nothing) => true,
-        (_, Seen::Hidden) => false,
+    matches!(view.net, Net::V4 | Net::V6)
+        && !view.dst.is_multicast()
+        && !later_fragment(frame, view)
+        && one_host(network, view.source)
+        && one_host(network, view.destination)
+        && !is_error(frame, view)
+        && seen(frame, view) != Seen::Hidden
+}
+
+/// Whether a packet shows an ICMP error. What is above the types in use counts as one.
+pub(super) fn is_error(frame: &[u8], view: &View) -> bool {
+    match (view.net, seen(frame, view)) {
+        (_, Seen::Nothing | Seen::Hidden) => false,
         (Net::V4, Seen::Type(kind)) => {
-            kind <= v4::HIGHEST
-                && !matches!(
+            kind > v4::HIGHEST
+                || matches!(
                     kind,
                     v4::UNREACHABLE
                         | v4::SOURCE_QUENCH
@@ -180,14 +184,8 @@ pub(super) fn answerable(network: &Network, frame: &[u8], view: &View) -> bool {
                         | v4::PARAMETER_PROBLEM
                 )
         }
-        (_, Seen::Type(kind)) => kind >= v6::INFORMATIONAL,
-    };
-    matches!(view.net, Net::V4 | Net::V6)
-        && !view.dst.is_multicast()
-        && !later_fragment(frame, view)
-        && one_host(network, view.source)
-        && one_host(network, view.destination)
-        && informational
+        (_, Seen::Type(kind)) => kind < v6::INFORMATIONAL,
+    }
 }
 
 /// Whether an address can be that of one host in this network or beyond it.

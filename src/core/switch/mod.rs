@@ -10,6 +10,7 @@
 //! | guard | what a container, or a VTEP, may say of itself |
 //! | neighbour | ARP and ND, answered from the plan |
 //! | router | between subnets, and the gateway's own addresses |
+//! | services | virtual IPs: to a backend and back |
 //! | icmp | what a packet shows of ICMP, and the messages that the router writes |
 //! | learn | what foreign VTEPs teach: MACs and addresses behind them |
 //! | limit | token buckets |
@@ -27,6 +28,7 @@ mod learn;
 mod limit;
 mod neighbour;
 mod router;
+mod services;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -34,6 +36,7 @@ mod verify;
 use std::net::IpAddr;
 
 use super::Now;
+use super::balance::Balancer;
 use super::drops::Reason;
 use super::plan::{Network, Plan, PortId, Target};
 use crate::wire::frame::{Net, View};
@@ -50,6 +53,10 @@ use limit::{Limiter, Rate};
 /// traceroute need a burst now and then and a few a second; each has a bucket of
 /// its own, so that nobody uses up another's share (RFC 4443 section 2.4(f)).
 const COMPLAINTS: Rate = Rate::per_second(100, 50);
+
+/// TCP resets to one container, of its own connections: each answers a packet of it
+/// and is smaller. Enough that a program that retries in a hurry is refused at once.
+const RESETS: Rate = Rate::per_second(5000, 1000);
 
 /// Broadcast and multicast of one network. Discovery and cluster protocols
 /// (mDNS, VRRP, JGroups) send tens of frames a second, a loop or a storm as many
@@ -82,12 +89,13 @@ pub enum Verdict {
 }
 
 /// The forwarding state machine of one worker.
-#[derive(Debug)]
 pub struct Switch {
     learned: Learned,
     complaints: Limiter<(Vni, Target)>,
+    resets: Limiter<(Vni, Target)>,
     broadcasts: Limiter<Vni>,
     questions: Limiter<PortId>,
+    balancer: Balancer,
     reply: Vec<u8>,
     targets: Vec<Target>,
 }
@@ -108,8 +116,10 @@ impl Switch {
         Switch {
             learned: Learned::new(seed),
             complaints: Limiter::new(seed, COMPLAINTS),
+            resets: Limiter::new(seed, RESETS),
             broadcasts: Limiter::new(seed, BROADCASTS),
             questions: Limiter::new(seed, QUESTIONS),
+            balancer: Balancer::new(seed),
             reply: Vec::new(),
             targets: Vec::new(),
         }
@@ -173,7 +183,11 @@ impl Switch {
             Some(message) => self.neighbour_from_vtep(arrival, &message, foreign),
             None if view.dst.is_multicast() => self.multicast_from_vtep(arrival),
             None if foreign && view.dst == network.router_mac => self.route(arrival, frame),
-            None => deliver(network, view),
+            None => {
+                let verdict = deliver(network, view);
+                self.unbalance(arrival, frame, verdict);
+                verdict
+            }
         }
     }
 
@@ -195,6 +209,8 @@ impl Switch {
         mtu: u16,
     ) -> bool {
         let Some((network, port)) = plan.port(port) else { return false };
+        let sent = self.as_sent(network.vni, frame, view);
+        let frame = sent.as_deref().unwrap_or(frame);
         // A routed frame has lost its sender's MAC.
         let view = &View { src: port.mac, ..*view };
         let from = Target::Port(port.id);
@@ -210,7 +226,11 @@ impl Switch {
     /// Unicast within the network, from a container.
     fn bridge(&mut self, arrival: Arrival, frame: &mut [u8]) -> Verdict {
         match self.locate(arrival.network, arrival.view.dst, arrival.now) {
-            Some(target) => self.forward(arrival, frame, target),
+            Some(target) => {
+                let verdict = self.forward(arrival, frame, target);
+                self.unbalance(arrival, frame, verdict);
+                verdict
+            }
             None if arrival.network.foreign.is_empty() => Verdict::Drop(Reason::UnknownUnicast),
             None => self.flood_foreign(arrival.network),
         }

@@ -137,10 +137,14 @@ fn solicited_node(ip: Ipv6Addr) -> IpAddr {
     Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c]).into()
 }
 
-/// Who answers for an address, and whether that is the router.
+/// Who answers for an address, and whether that is the router. To a virtual IP one goes
+/// through the router as well.
 fn owner(network: &Network, ip: IpAddr) -> Option<(Mac, bool)> {
     if network.is_gateway(ip) {
         return Some((network.router_mac, true));
+    }
+    if network.vip(ip).is_some() {
+        return Some((network.router_mac, false));
     }
     network.neighbour(ip).map(|mac| (mac, false))
 }

@@ -25,11 +25,15 @@ impl Switch {
         if network.is_gateway(destination) {
             return self.at_router(arrival, frame);
         }
-        if network.subnet_of(destination).is_none() {
+        let vip = network.vip(destination);
+        if vip.is_none() && network.subnet_of(destination).is_none() {
             return self.complain(arrival, frame, Complaint::NoRoute);
         }
         if is_link_local(view.source) {
             return self.complain(arrival, frame, Complaint::BeyondScope);
+        }
+        if let Some(vip) = vip {
+            return self.balance(arrival, frame, vip);
         }
         if view.ttl <= 1 {
             return self.complain(arrival, frame, Complaint::TimeExceeded);
@@ -40,6 +44,7 @@ impl Switch {
         let verdict = self.forward(arrival, frame, target);
         if matches!(verdict, Verdict::To(_)) {
             rewrite(frame, view, network.router_mac, mac);
+            self.unbalance(arrival, frame, verdict);
         }
         verdict
     }
@@ -54,7 +59,7 @@ impl Switch {
 
     /// A packet to one of the router's own addresses. It answers ping, questions for DNS
     /// over UDP, and nothing else.
-    fn at_router(&mut self, arrival: Arrival, frame: &[u8]) -> Verdict {
+    pub(super) fn at_router(&mut self, arrival: Arrival, frame: &[u8]) -> Verdict {
         let (network, view) = (arrival.network, arrival.view);
         if let Target::Port(port) = arrival.from
             && gateway::is_question(view)

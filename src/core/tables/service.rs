@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, Holder, Id, Network, Refusal, Tables};
-use crate::core::balance::{Backend, Scheduler, Standing, Vip};
+use crate::core::balance::{Backend, Scheduler, Standing, Vip, VipSpec};
 
 /// The record of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -275,20 +275,20 @@ impl Tables {
             let Some(network) = self.networks.get(&joined.network) else { continue };
             for ip in sound(network, &joined.vips) {
                 self.vip_version += 1;
-                let vip = Vip {
+                let spec = VipSpec {
                     ip,
                     version: self.vip_version,
                     scheduler: service.scheduler,
                     affinity: service.affinity.map(|s| Duration::from_secs(s.into())),
                     backends: self.backends_at(service, &joined.network, ip.is_ipv4()),
                 };
-                built.push((joined.network.clone(), Arc::new(vip)));
+                built.push((joined.network.clone(), Arc::new(Vip::new(spec))));
             }
         }
         built
     }
 
-    /// A service's endpoints on a network, by their addresses of one family.
+    /// A service's endpoints on a network that have an address of one family.
     fn backends_at(&self, service: &Service, network: &Id, ipv4: bool) -> Vec<Backend> {
         let here = |e: &&Endpoint| e.network == *network && self.is_made(e);
         let backend = |e: &Endpoint| {
@@ -297,11 +297,7 @@ impl Tables {
             let weight = service.weight_of(&e.id, backing);
             Some(Backend { ip, weight, standing: backing.standing })
         };
-        let mut backends: Vec<Backend> =
-            self.backends_of(&service.id).filter(here).filter_map(backend).collect();
-        backends.sort_by_key(|b| b.ip);
-        backends.dedup_by_key(|b| b.ip);
-        backends
+        self.backends_of(&service.id).filter(here).filter_map(backend).collect()
     }
 
     /// All virtual IPs on a network, also those of services that have left it.

@@ -9,6 +9,7 @@ mod narrow;
 mod neighbour;
 mod question;
 mod router;
+mod services;
 mod verify;
 
 use std::net::IpAddr;

@@ -1,0 +1,199 @@
+//! What is done to flows without a packet of theirs: the clock hand that takes away
+//! what has expired, and the review of all flows after a change of backends. Both
+//! look at some flows at a time.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::balancer::{Balancer, Judgement};
+use super::flow::{Flow, Phase};
+use super::reset::{self, End};
+use super::slab::FlowId;
+use crate::core::Now;
+use crate::core::plan::{Network, Plan, Target};
+use crate::wire::vxlan::Vni;
+
+/// How long the hand takes once round.
+const ROUND: Duration = Duration::from_secs(10);
+/// Flows that the hand passes at a time.
+const STEP: FlowId = 1024;
+/// Flows that a review looks at each [`PAUSE`].
+const REVIEW: FlowId = 4096;
+/// Resets that it sends then, at most.
+const RESETS: usize = 256;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// RST with ACK.
+const RESET: u8 = 0x14;
+
+/// Where the hand is, and the review.
+#[derive(Default)]
+pub(super) struct Sweep {
+    hand: FlowId,
+    next: Now,
+    review: Option<Review>,
+    /// Backends whose flows are to end.
+    condemned: BTreeSet<(Vni, IpAddr)>,
+    out: Vec<Notice>,
+}
+
+struct Review {
+    at: FlowId,
+    next: Now,
+    /// Something has changed since it began.
+    again: bool,
+}
+
+/// A frame that answers none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// On which network.
+    pub vni: Vni,
+    /// To whom.
+    pub target: Target,
+    /// Complete.
+    pub frame: Vec<u8>,
+}
+
+impl Balancer {
+    /// When [`Balancer::tick`] wants to be called.
+    pub fn due(&self) -> Option<Now> {
+        let review = self.sweep.review.as_ref().map(|review| review.next);
+        let hand = (self.flows.len() > 0).then_some(self.sweep.next);
+        [review, hand, self.grace].into_iter().flatten().min()
+    }
+
+    /// Does what is due. What it has to say is in [`Balancer::notices`].
+    pub fn tick(&mut self, plan: &Plan, now: Now) {
+        if self.grace.is_some_and(|end| end <= now) {
+            self.grace = None;
+            self.review();
+        }
+        if self.sweep.next <= now {
+            self.advance(now);
+        }
+        if self.sweep.review.as_ref().is_some_and(|review| review.next <= now) {
+            self.go_on(plan, now);
+        }
+    }
+
+    /// Frames to be sent since the last call.
+    pub fn notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.sweep.out)
+    }
+
+    /// Breaks off all flows to these backends.
+    pub fn condemn(&mut self, vni: Vni, backends: &[IpAddr]) {
+        self.sweep.condemned.extend(backends.iter().map(|ip| (vni, *ip)));
+        self.review();
+    }
+
+    /// Looks at every flow from now on.
+    pub(super) fn review(&mut self) {
+        match &mut self.sweep.review {
+            Some(review) => review.again = true,
+            None => self.sweep.review = Some(Review { at: 0, next: Now::ZERO, again: false }),
+        }
+    }
+
+    /// The hand's next step.
+    fn advance(&mut self, now: Now) {
+        let end = self.flows.end();
+        let from = if self.sweep.hand < end { self.sweep.hand } else { 0 };
+        let to = from.saturating_add(STEP).min(end);
+        let mut at = from;
+        while let Some(id) = self.flows.next_from(at, to) {
+            if self.flows.get(id).is_some_and(|flow| flow.is_expired(now)) {
+                self.expire(id);
+            }
+            at = id + 1;
+        }
+        self.sweep.hand = to;
+        self.sweep.next = now + ROUND / end.div_ceil(STEP).max(1);
+    }
+
+    /// Some of the review.
+    fn go_on(&mut self, plan: &Plan, now: Now) {
+        let Some(mut review) = self.sweep.review.take() else { return };
+        let end = self.flows.end();
+        let to = review.at.saturating_add(REVIEW).min(end);
+        let before = self.sweep.out.len();
+        while let Some(id) = self.flows.next_from(review.at, to)
+            && self.sweep.out.len() < before + RESETS
+        {
+            self.look_at(plan, id, now);
+            review.at = id + 1;
+        }
+        if self.sweep.out.len() < before + RESETS {
+            review.at = to;
+        }
+        review.next = now + PAUSE;
+        if review.at < end {
+            self.sweep.review = Some(review);
+        } else if review.again {
+            self.sweep.review = Some(Review { at: 0, next: now + PAUSE, again: false });
+        } else {
+            self.sweep.condemned.clear();
+        }
+    }
+
+    fn look_at(&mut self, plan: &Plan, id: FlowId, now: Now) {
+        let Some(flow) = self.flows.get(id) else { return };
+        let network = plan.network(flow.vni);
+        let abandoned = flow.port.is_some_and(|port| {
+            let client = network.and_then(|network| network.station(flow.client()));
+            client.is_none_or(|client| client.target != Target::Port(port))
+        });
+        if abandoned {
+            self.flows.remove(id);
+            return;
+        }
+        if self.sweep.condemned.contains(&(flow.vni, flow.backend())) {
+            match network.filter(|_| flow.is_tcp() && flow.phase != Phase::Closed) {
+                Some(network) => self.break_off(network, id),
+                None => drop(self.flows.remove(id)),
+            }
+            return;
+        }
+        match (self.judge(network, flow, now, false), network) {
+            // Whether a client that asks again should get another backend is seen then.
+            (Judgement::Keep(_), _) if flow.phase == Phase::Opening => {}
+            (Judgement::Keep(version), _) => self.flows.confirm(id, version, None),
+            (Judgement::Wait, _) => {}
+            (Judgement::Reset, Some(network)) => self.break_off(network, id),
+            (Judgement::Reset | Judgement::Anew, _) => drop(self.flows.remove(id)),
+        }
+    }
+
+    /// Ends a connection: both sides get a reset, as if from each other.
+    pub(super) fn break_off(&mut self, network: &Network, id: FlowId) {
+        let Some(flow) = self.flows.remove(id) else { return };
+        self.flows.stats.reset += 1;
+        let client = network.station(flow.client()).copied();
+        let backend = network.station(flow.backend()).copied();
+        let (client_port, service_port) = flow.ports();
+        let vip = |port| End { mac: network.router_mac, ip: flow.vip(), port };
+        if let Some(client) = client {
+            let to = End { mac: client.mac, ip: flow.client(), port: client_port };
+            let (sequence, acknowledged) = flow.numbers_to_client();
+            self.notify(&flow, client.target, (vip(service_port), to), (sequence, acknowledged));
+        }
+        if let Some(backend) = backend {
+            let to = End { mac: backend.mac, ip: flow.backend(), port: service_port };
+            let from = match client.filter(|_| !flow.is_hairpin()) {
+                Some(client) => End { mac: client.mac, ip: flow.client(), port: client_port },
+                None => vip(client_port),
+            };
+            if flow.is_hairpin() || client.is_some() {
+                self.notify(&flow, backend.target, (from, to), flow.numbers_to_backend());
+            }
+        }
+    }
+
+    fn notify(&mut self, flow: &Flow, target: Target, (from, to): (End, End), numbers: (u32, u32)) {
+        let mut frame = Vec::new();
+        reset::write(&mut frame, from, to, (numbers.0, numbers.1, RESET));
+        self.sweep.out.push(Notice { vni: flow.vni, target, frame });
+    }
+}
