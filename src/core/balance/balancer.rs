@@ -253,6 +253,8 @@ impl Balancer {
             (_, None) => Judgement::Anew,
             (_, Some(b)) if b.standing == Standing::Unhealthy && !connection => Judgement::Anew,
             (_, Some(b)) if again && unanswered && !b.is_usable() => Judgement::Anew,
+            // Asked again, until there is an answer, whether its client asks again.
+            (Some(_), Some(b)) if unanswered && !b.is_usable() => Judgement::Keep(flow.version),
             (Some(vip), Some(_)) => Judgement::Keep(vip.version),
             (None, Some(_)) => Judgement::Anew, // a backend is one of a virtual IP
         }
@@ -308,6 +310,7 @@ impl Balancer {
             let hairpin = opening.port.is_some_and(|port| station.target == Target::Port(port));
             let flow = Flow::new(opening, ip, hairpin, vip.version, now);
             if self.is_free(&flow, now) {
+                self.make_way(&flow);
                 return Ok(Chosen { flow, station, ip, hairpin });
             }
             clash = true;
@@ -315,21 +318,23 @@ impl Balancer {
         Err(if clash { Refusal::Clash } else { Refusal::NoBackend(segment.copied()) })
     }
 
-    /// Whether no packet could be of this flow and of another. A flow that is closed
-    /// makes way.
-    fn is_free(&mut self, flow: &Flow, now: Now) -> bool {
-        if flow.forward() == flow.reply() {
-            return false;
-        }
-        [flow.forward(), flow.reply()].into_iter().all(|tuple| {
-            let Some((id, _)) = self.flows.find(&tuple) else { return true };
-            let over = |flow: &Flow| flow.phase == Phase::Closed || flow.is_expired(now);
-            let over = self.flows.get(id).is_none_or(over);
-            if over {
+    /// Whether no packet could be of this flow and of another that goes on.
+    fn is_free(&self, flow: &Flow, now: Now) -> bool {
+        let over = |flow: &Flow| flow.phase == Phase::Closed || flow.is_expired(now);
+        let free = |tuple| {
+            let other = self.flows.find(&tuple).and_then(|(id, _)| self.flows.get(id));
+            other.is_none_or(over)
+        };
+        flow.forward() != flow.reply() && free(flow.forward()) && free(flow.reply())
+    }
+
+    /// Forgets the flows whose packets could be of this one.
+    fn make_way(&mut self, flow: &Flow) {
+        for tuple in [flow.forward(), flow.reply()] {
+            if let Some((id, _)) = self.flows.find(&tuple) {
                 self.expire(id);
             }
-            over
-        })
+        }
     }
 
     /// Backends in the order in which they should be tried.
@@ -478,6 +483,7 @@ impl Balancer {
         for flow in saved.iter().filter_map(|saved| Flow::restore(saved, elapsed, now)) {
             // Of two that claim the same packets the first stays.
             if self.is_free(&flow, now) {
+                self.make_way(&flow);
                 let key = (flow.vni, flow.vip());
                 let turn = stir(self.seed, key.1);
                 self.services.entry(key).or_insert(Service { version: 0, turn });

@@ -24,6 +24,12 @@
 //! between flows this is seen to; beside a direct connection it is not, since
 //! those are not followed.
 
+/// Where the shared test code looks for what it uses.
+#[cfg(test)]
+mod house {
+    pub(super) use crate::{core, wire};
+}
+
 mod affinity;
 mod balancer;
 mod conntrack;
@@ -35,6 +41,8 @@ mod saved;
 mod schedule;
 mod slab;
 mod sweep;
+#[cfg(test)]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod vip;

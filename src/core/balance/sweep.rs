@@ -140,6 +140,9 @@ impl Balancer {
 
     fn look_at(&mut self, plan: &Plan, id: FlowId, now: Now) {
         let Some(flow) = self.flows.get(id) else { return };
+        if flow.is_expired(now) {
+            return self.expire(id);
+        }
         let network = plan.network(flow.vni);
         let abandoned = flow.port.is_some_and(|port| {
             let client = network.and_then(|network| network.station(flow.client()));
@@ -157,8 +160,6 @@ impl Balancer {
             return;
         }
         match (self.judge(network, flow, now, false), network) {
-            // Whether a client that asks again should get another backend is seen then.
-            (Judgement::Keep(_), _) if flow.phase == Phase::Opening => {}
             (Judgement::Keep(version), _) => self.flows.confirm(id, version, None),
             (Judgement::Wait, _) => {}
             (Judgement::Reset, Some(network)) => self.break_off(network, id),

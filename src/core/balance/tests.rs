@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::conntrack::{Conntrack, Full, Sender};
 use super::flow::{Flow, Opening};
 use super::packet::Segment;
@@ -130,4 +132,16 @@ fn nothing_is_taken_when_there_is_nothing_to_give() {
     let mut flows = Conntrack::new(1, 0);
     assert_eq!(flows.insert(flow(1, 17, 1), NOW), Err(Full));
     assert_eq!(flows.len(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Also the fuzz target `balance`.
+    #[test]
+    fn the_switch_does_what_a_naive_model_does(
+        input in proptest::collection::vec(any::<u8>(), 0..600),
+    ) {
+        super::testing::run(&input);
+    }
 }
