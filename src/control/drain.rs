@@ -19,7 +19,7 @@ use crate::core::cluster::rpc::{Request, Response};
 use crate::core::tables::{Endpoint, Id};
 
 /// How often hosts are asked for what is still running.
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(200);
 /// How long hosts have for the last word.
 const RESET: Duration = Duration::from_secs(2);
 

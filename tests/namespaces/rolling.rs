@@ -11,7 +11,7 @@ use crate::common::dns::{can, data};
 use crate::common::fabric::Fabric;
 use crate::common::host::Host;
 use crate::common::lab::wait_network;
-use crate::common::pages::{Call, Load, Page, calls};
+use crate::common::pages::{Call, Load, Page, ask_udp, calls};
 use crate::common::{root, wait_until};
 
 /// Two hosts with the service `shop` on network `red`, and a client on the first.
@@ -116,6 +116,20 @@ fn a_drain_ends_when_its_time_is_over() {
         let took = since.elapsed();
         assert!(took >= Duration::from_secs(1), "{took:?}");
     }
+}
+
+#[test]
+fn a_drain_does_not_wait_for_datagrams_that_may_never_come() {
+    need!(root());
+    let shop = Shop::new("--drain 60");
+    let pages = [0, 1].map(|host| Page::start(&shop.hosts[host], "red", "shop"));
+    shop.wait_ready(2);
+    let ask = || ask_udp(&shop.client.ns, shop.vip, 100).unwrap().0;
+    wait_until("the page is asked", || ask() == pages[1].name());
+    let since = Instant::now();
+    shop.hosts[1].ok(&format!("detach {}", pages[1].name()));
+    assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
+    assert_eq!(ask(), pages[0].name());
 }
 
 #[test]

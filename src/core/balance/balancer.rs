@@ -25,6 +25,9 @@ const FLOWS: usize = 1 << 20;
 /// How long the plan may take to be whole again after a restart. Until then flows
 /// that were taken over keep backends that it does not know yet.
 const GRACE: Duration = Duration::from_secs(60);
+/// Seconds without a datagram after which a flow need not be finished by a backend that
+/// is about to go.
+const QUIET: u32 = 3;
 /// Backends that are asked for a flow before it is given up.
 const TRIES: usize = 256;
 
@@ -252,6 +255,12 @@ impl Balancer {
             (_, None) if flow.is_tcp() && flow.phase != Phase::Closed => Judgement::Reset,
             (_, None) => Judgement::Anew,
             (_, Some(b)) if b.standing == Standing::Unhealthy && !connection => Judgement::Anew,
+            // Nobody says of datagrams that they were the last ones.
+            (_, Some(b))
+                if b.standing == Standing::Draining && !connection && flow.age(now) >= QUIET =>
+            {
+                Judgement::Anew
+            }
             (_, Some(b)) if again && unanswered && !b.is_usable() => Judgement::Anew,
             // Asked again, until there is an answer, whether its client asks again.
             (Some(_), Some(b)) if unanswered && !b.is_usable() => Judgement::Keep(flow.version),

@@ -90,7 +90,7 @@ impl Balancer {
     }
 
     /// Looks at every flow from now on.
-    pub(super) fn review(&mut self) {
+    pub(in crate::core) fn review(&mut self) {
         match &mut self.sweep.review {
             Some(review) => review.again = true,
             None => self.sweep.review = Some(Review { at: 0, next: Now::ZERO, again: false }),

@@ -199,9 +199,14 @@ impl Switch {
         self.balancer.stats()
     }
 
-    /// Flows to any of these backends that are not closed.
-    pub fn flows(&self, vni: Vni, backends: &[IpAddr]) -> u64 {
-        self.balancer.live(vni, backends)
+    /// Flows to any of these backends that are not closed. While there are, all flows
+    /// are looked at, in case some are over.
+    pub fn flows(&mut self, vni: Vni, backends: &[IpAddr]) -> u64 {
+        let live = self.balancer.live(vni, backends);
+        if live > 0 {
+            self.balancer.review();
+        }
+        live
     }
 
     /// Breaks off all flows to these backends, with the next ticks.
