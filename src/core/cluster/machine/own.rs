@@ -1,4 +1,4 @@
-//! What this host writes into the tables: itself, networks, endpoints, ranges.
+//! What this host writes into the tables: itself, networks, services, endpoints, ranges.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -218,13 +218,14 @@ impl Machine {
     }
 
     /// Keeps this host's ranges in order after entries have changed: takes what
-    /// was given to it, forgets gifts that were taken, and lets go of what
-    /// belonged to deleted networks.
+    /// was given to it, forgets gifts that were taken, lets go of what belonged to
+    /// deleted networks, and keeps what is a service's.
     pub(super) fn tend(&mut self, changed: &BTreeSet<Key>) {
         for key in changed {
             match key {
                 Key::Holding(node, space) if *node != self.me() => self.trade(*node, *space),
                 Key::Network(id) if self.replica.get(key).is_none() => self.let_go(*id),
+                Key::Service(id) => self.keep_vips(*id),
                 _ => {}
             }
         }
