@@ -26,6 +26,9 @@ fn service() -> Service {
     }
 }
 
+/// What is wrong with a service.
+type Change = Box<dyn FnOnce(&mut Service)>;
+
 const KEY: Key = Key::Service([9; 32]);
 
 /// What host 1 makes of it when host 2 has written it.
@@ -54,7 +57,7 @@ fn services_that_no_host_would_write_are_refused() {
         }
     };
     let joined = || Joined { network: Id::new([1; 32]), vips: Vec::new(), active: true };
-    let changes: Vec<Box<dyn FnOnce(&mut Service)>> = vec![
+    let changes: Vec<Change> = vec![
         Box::new(|s| s.id = Id::new([8; 32])),
         Box::new(|s| s.name = "a.b".into()),
         Box::new(|s| s.name = String::new()),
