@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::cluster::driver::{self, Sockets};
 use super::config::{Mode, Options};
 use super::error::{Error, failed};
-use super::flows;
+use super::flows::{self, Durable, Keeper};
 use super::health;
 use super::names;
 use super::netlink::Netlink;
@@ -79,6 +79,7 @@ async fn live(options: Options) -> Result<(), Error> {
     tokio::spawn(driver::run(control.clone(), sockets));
     tokio::spawn(watch(control.clone(), events));
     tokio::spawn(health::run(control.clone()));
+    tokio::spawn(keep_flows(control.clone()));
     let questions = control.dataplane.questions();
     tokio::spawn(names::gateway::run(control.clone(), questions));
 
@@ -101,7 +102,8 @@ async fn live(options: Options) -> Result<(), Error> {
         Err(_) => Ok(()),
     };
     // Last, so that little happens between this and the next start.
-    let left = flows::leave(&control.options.data_dir, &control.dataplane.save_flows());
+    let flows = control.dataplane.save_flows();
+    let left = flows::leave(&control.options.data_dir, &flows, Durable::Yes);
     left.map_err(failed("cannot leave connections to services to the next start"))?;
     served
 }
@@ -161,6 +163,24 @@ pub(super) fn start(
 fn generation() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+async fn keep_flows(control: Arc<Control>) {
+    let mut keeper = Keeper::default();
+    let mut tick = tokio::time::interval(flows::INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let control = control.clone();
+        let keep = move || {
+            keeper.keep(&control);
+            keeper
+        };
+        match tokio::task::spawn_blocking(keep).await {
+            Ok(kept) => keeper = kept,
+            Err(_) => return, // the daemon ends
+        }
+    }
 }
 
 async fn watch(control: Arc<Control>, mut events: Receiver<Event>) {

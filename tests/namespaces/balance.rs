@@ -175,10 +175,17 @@ fn flows_survive_a_restart_of_the_clients_daemon() {
     let client = container(&shop.hosts[0], "red", "");
     let mut held: Vec<Call> = (0..9).map(|_| Call::new(&client.ns, shop.v4).unwrap()).collect();
     assert!(shop.hosts[0].terminate().success());
-    shop.hosts[0].restart();
-    wait_ready(&shop.hosts.each_ref(), "shop", pages.len());
-    for call in &mut held {
-        call.echo().unwrap_or_else(|e| panic!("{e}: {call:?}"));
+    for killed in [false, true] {
+        shop.hosts[0].restart();
+        wait_ready(&shop.hosts.each_ref(), "shop", pages.len());
+        for call in &mut held {
+            call.echo().unwrap_or_else(|e| panic!("{e}: {call:?}"));
+        }
+        if !killed {
+            let left = shop.hosts[0].data_dir().join("flows");
+            wait_until("flows are left in case it is killed", || left.exists());
+            shop.hosts[0].kill_9();
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 mod encrypted;
+mod services;
 
 use std::time::{Duration, SystemTime};
 

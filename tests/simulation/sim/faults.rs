@@ -24,6 +24,9 @@ impl World {
     pub(crate) fn work_at_random(&mut self) {
         let running: Vec<usize> = self.members().map(|(i, _)| i).collect();
         let Some(host) = self.dice.pick(&running) else { return };
+        if self.dice.chance(150) {
+            return self.serve_at_random(host);
+        }
         match self.dice.below(100) {
             0..12 => {
                 let command = self.any_network();

@@ -8,6 +8,7 @@
 //! | `network` | the underlay, and all chance |
 //! | `calls` | requests between hosts; joining and leaving |
 //! | `work` | what people do: networks and endpoints come and go |
+//! | `services` | and services |
 //! | `faults` | what goes wrong |
 //! | `truth` | what must never happen |
 //! | `scenario` | a whole run of one seed |
@@ -20,6 +21,7 @@ pub(crate) mod measure;
 
 mod network;
 pub(crate) mod scenario;
+mod services;
 mod truth;
 mod work;
 pub(crate) mod world;

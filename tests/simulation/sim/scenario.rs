@@ -150,6 +150,7 @@ fn rest(world: &mut World) -> Result<(), String> {
     for host in hosts {
         if let Some(machine) = &world.hosts[host].machine {
             world.truth.check_deleted(host, machine);
+            world.truth.check_vips(host, machine);
         }
     }
     // A call a second and a half on average, and none that is forgotten.

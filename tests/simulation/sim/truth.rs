@@ -11,6 +11,8 @@ use vxmesh::core::cluster::holding::Ranges;
 use vxmesh::core::cluster::machine::Machine;
 use vxmesh::core::ipam;
 
+use super::services::Vips;
+
 type Id = [u8; 32];
 
 /// A network that was created and not deleted.
@@ -29,6 +31,7 @@ pub(crate) struct Truth {
     networks: BTreeMap<Id, Net>,
     /// Who uses an address of a network, and as which endpoint.
     endpoints: BTreeMap<(Id, IpAddr), (NodeId, Id)>,
+    pub(super) vips: Vips,
     /// What was deleted, and the hosts that have seen it so.
     deleted: BTreeMap<Key, BTreeSet<usize>>,
     /// What must not happen and has.
@@ -174,13 +177,15 @@ impl Truth {
 
     pub(crate) fn delete_network(&mut self, host: usize, id: Id) {
         self.networks.remove(&id);
-        self.deleted.entry(Key::Network(id)).or_default().insert(host);
+        self.forget_vips(id);
+        self.note_deleted(host, Key::Network(id));
     }
 
     pub(crate) fn attach(&mut self, node: NodeId, network: Id, id: Id, ip: IpAddr) {
         if self.removed.contains(&node) {
             return;
         }
+        self.check_not_virtual(node, network, ip);
         let before = self.endpoints.insert((network, ip), (node, id));
         if let Some((other, _)) = before.filter(|(_, other)| *other != id) {
             self.violated(format!("{ip} is used by endpoints of {node:?} and {other:?}"));
@@ -190,6 +195,19 @@ impl Truth {
     pub(crate) fn detach(&mut self, host: usize, node: NodeId, network: Id, id: Id) {
         self.endpoints.retain(|(n, _), (_, e)| *n != network || *e != id);
         self.deleted.entry(Key::Endpoint(node, network, id)).or_default().insert(host);
+    }
+
+    pub(super) fn note_deleted(&mut self, host: usize, key: Key) {
+        self.deleted.entry(key).or_default().insert(host);
+    }
+
+    pub(super) fn is_gone(&self, key: &Key) -> bool {
+        self.deleted.contains_key(key)
+    }
+
+    /// Whether an endpoint has an address of a network.
+    pub(super) fn is_used(&self, network: Id, ip: IpAddr) -> bool {
+        self.endpoints.contains_key(&(network, ip))
     }
 
     /// Whether a member shows what is deleted everywhere.

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Create(Option<Vni>, Option<IpNet>),
     /// An endpoint on this network, with this address or any.
     Attach([u8; 32], Option<IpAddr>),
+    /// A service, new or this one, on this network.
+    Serve(Option<[u8; 32]>, [u8; 32]),
 }
 
 /// A command under way.
@@ -49,7 +51,7 @@ struct Job {
 }
 
 /// What must be asked before a choice can be made.
-enum Missing {
+pub(super) enum Missing {
     Ask(Space, Vec<NodeId>, Want),
     Refused,
 }
@@ -110,6 +112,9 @@ impl World {
         let made = match &command {
             Command::Create(vni, subnet) => self.create(host, machine, clock, *vni, *subnet),
             Command::Attach(network, ip) => self.attach(host, machine, clock, network, *ip),
+            Command::Serve(service, network) => {
+                self.serve(host, machine, clock, *service, *network)
+            }
         };
         match made {
             Ok(act) => {
@@ -268,7 +273,9 @@ impl World {
             return;
         }
         let Some(machine) = &self.hosts[host].machine else { return };
-        let used: BTreeSet<[u8; 32]> = machine.endpoints().map(|(_, n, ..)| n).collect();
+        let mut used: BTreeSet<[u8; 32]> = machine.endpoints().map(|(_, n, ..)| n).collect();
+        let joined = machine.services().flat_map(|s| s.active());
+        used.extend(joined.filter_map(|joined| joined.network.bytes()));
         let unused: Vec<[u8; 32]> = machine
             .networks()
             .filter_map(|n| n.id.bytes())
@@ -305,9 +312,9 @@ impl World {
 }
 
 /// What is done once the choice is made.
-type Act = Box<dyn FnOnce(&mut World)>;
+pub(super) type Act = Box<dyn FnOnce(&mut World)>;
 
-fn found<T>(space: Space, found: Found<T>) -> Result<T, Missing> {
+pub(super) fn found<T>(space: Space, found: Found<T>) -> Result<T, Missing> {
     match found {
         Found::Here(made) => Ok(made),
         Found::Ask(nodes, want) => Err(Missing::Ask(space, nodes, want)),

@@ -243,6 +243,8 @@ impl World {
             self.bury_unknown(host);
             let known = self.known_networks();
             self.truth.void_networks(None, &known);
+            let known = self.known_vips();
+            self.truth.void_vips(None, &known);
         }
     }
 
@@ -335,6 +337,8 @@ impl World {
             let me = machine.me();
             let known = self.known_networks();
             self.truth.void_networks(Some(me), &known);
+            let known = self.known_vips();
+            self.truth.void_vips(Some(me), &known);
         }
         self.settle(host);
     }

@@ -10,7 +10,8 @@
 //! | `expelled` | what a removed host is told |
 //! | `paths` | how large a packet reaches others |
 //! | `ring` | keys of the control traffic and the token |
-//! | `own` | what this host writes: itself, networks, endpoints, ranges |
+//! | `own` | what this host writes: itself, networks, services, endpoints, ranges |
+//! | `vips` | virtual IPs that a change of their service did not know of |
 
 mod absent;
 mod answer;
@@ -23,6 +24,7 @@ mod removal;
 mod ring;
 #[cfg(test)]
 mod tests;
+mod vips;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +38,7 @@ pub use self::own::Knowledge;
 use self::call::Call;
 use self::packet::Packet;
 use self::removal::Removal;
+use self::vips::Vips;
 use super::entry::{Entry, Key, Node, NodeId, Secret};
 use super::membership::{self, Membership, Peer};
 use super::replica::Replica;
@@ -178,6 +181,7 @@ pub struct Machine {
     down: BTreeMap<NodeId, Now>,
     /// Keys that changed and are not yet taken by the owner.
     changes: BTreeSet<Key>,
+    vips: Vips,
     prober: Prober<NodeId>,
     /// Whose paths are probed, and where they are.
     probed: BTreeMap<NodeId, IpAddr>,
@@ -242,6 +246,7 @@ impl Machine {
             removal: None,
             down: BTreeMap::new(),
             changes: BTreeSet::new(),
+            vips: Vips::default(),
             prober: Prober::new(pmtu::Settings::default(), nonce),
             probed: BTreeMap::new(),
             next_survey: Some(now),

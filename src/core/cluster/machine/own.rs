@@ -1,4 +1,4 @@
-//! What this host writes into the tables: itself, networks, endpoints, ranges.
+//! What this host writes into the tables: itself, networks, services, endpoints, ranges.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -197,7 +197,8 @@ impl Machine {
                 let of_network = self.endpoints().filter(|(_, n, ..)| *n == network);
                 let taken = of_network.flat_map(|(.., body)| body.addresses.iter().copied());
                 let vips = self.services().flat_map(|s| &s.networks);
-                let vips = vips.filter(|joined| joined.network.bytes() == Some(network));
+                let id = Id::new(network);
+                let vips = vips.filter(|joined| joined.network == id);
                 let vips = vips.flat_map(|joined| joined.vips.iter().copied());
                 allocate::used_of_pool(pool, taken.chain(vips))
             }
@@ -218,13 +219,14 @@ impl Machine {
     }
 
     /// Keeps this host's ranges in order after entries have changed: takes what
-    /// was given to it, forgets gifts that were taken, and lets go of what
-    /// belonged to deleted networks.
+    /// was given to it, forgets gifts that were taken, lets go of what belonged to
+    /// deleted networks, and keeps what is a service's.
     pub(super) fn tend(&mut self, changed: &BTreeSet<Key>) {
         for key in changed {
             match key {
                 Key::Holding(node, space) if *node != self.me() => self.trade(*node, *space),
                 Key::Network(id) if self.replica.get(key).is_none() => self.let_go(*id),
+                Key::Service(id) => self.keep_vips(*id),
                 _ => {}
             }
         }

@@ -83,7 +83,7 @@ impl Machine {
     }
 
     /// With which this host asks another to be removed: all that it has said of
-    /// itself, and whom it has admitted. Fails where that could be more than what
+    /// itself, whom it has admitted, and its services. Fails where that could be more than what
     /// it would still know after a restart.
     pub fn farewell(&self) -> Result<Request, String> {
         if self.mute {
@@ -91,7 +91,7 @@ impl Machine {
         }
         let me = self.me();
         let told = |e: &&Entry| match e.key {
-            Key::Member(_) => e.author == me,
+            Key::Member(_) | Key::Service(_) => e.author == me,
             key => key.owner() == Some(me),
         };
         Ok(Request::Leave(self.replica.entries().filter(told).cloned().collect()))
@@ -108,8 +108,13 @@ impl Machine {
         self.replica.node(id).map_or_else(|| format!("{id:?}"), |n| n.name.clone())
     }
 
+    /// The nodes' ranges, and the services that have virtual IPs in them.
     fn holdings_of(&self, nodes: &[NodeId]) -> Vec<Entry> {
-        let of_them = |e: &&Entry| matches!(e.key, Key::Holding(node, _) if nodes.contains(&node));
+        let of_them = |e: &&Entry| match (&e.key, &e.body) {
+            (Key::Holding(node, _), _) => nodes.contains(node),
+            (_, Some(Body::Service(service))) => self.has_vip_of(service, nodes),
+            _ => false,
+        };
         self.replica.entries().filter(of_them).cloned().collect()
     }
 

@@ -59,10 +59,11 @@ impl Replica {
         let have = &part.have;
         let theirs: BTreeMap<Key, (Version, u64)> =
             have.iter().map(|(k, v, f)| (*k, (*v, *f))).collect();
-        // A version does not tell which of two entries about a member counts, nor
-        // which of two that an author wrote at once: then both sides see both.
+        // A version does not tell which of two entries about a member or a service
+        // counts, nor which of two that an author wrote at once: then both sides see both.
         let unclear = |e: &Entry, version: Version, fingerprint: u64| {
-            let undecided = e.version == version || matches!(e.key, Key::Member(_));
+            let ranked = matches!(e.key, Key::Member(_) | Key::Service(_));
+            let undecided = e.version == version || ranked;
             undecided && e.fingerprint() != fingerprint
         };
         let newer = |e: &&Entry| match theirs.get(&e.key) {

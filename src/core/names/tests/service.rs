@@ -156,13 +156,12 @@ fn long_answers_fit_their_transport() {
     let names: Vec<String> = (0..3000).map(|n| format!("task-{n}-{}", "x".repeat(40))).collect();
     let address = [ip("10.1.0.2")];
     let crowd = |count: usize| {
-        let task =
-            |name: &String| Task { name: name.clone().leak(), addresses: &address, weight: 1 };
+        let task = |name| Task { name, addresses: &address, weight: 1 };
         let service = Service {
             name: "many",
             aliases: &[],
             vips: None,
-            tasks: names[..count].iter().map(task).collect(),
+            tasks: names[..count].iter().map(String::as_str).map(task).collect(),
             ports: vec![(80, Protocol::Tcp)],
         };
         View::new(vec![Zone::new("web", false, [], [service]).into()], [].into())

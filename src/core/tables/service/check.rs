@@ -10,9 +10,9 @@ use crate::core::tables::{Id, Network, Refusal, Tables, check_name};
 const MANY: usize = 64;
 /// Networks that it is or was on.
 const NETWORKS: usize = 32;
-/// Virtual IPs on one network: one for each family, and some to spare for hosts that
-/// chose at once.
-const VIPS: usize = 16;
+/// Virtual IPs: one for each network and family, and some to spare for hosts that chose
+/// at once.
+const VIPS: usize = 96;
 /// Weights: with all of the above they must fit one entry.
 const WEIGHTS: usize = 64;
 /// The longest affinity, a day, and the longest time to drain, in seconds.
@@ -49,7 +49,7 @@ impl Service {
             ("published ports", self.published.len(), MANY),
             ("networks", self.networks.len(), NETWORKS),
             ("weights", self.weights.len(), WEIGHTS),
-            ("virtual IPs", self.networks.iter().map(|j| j.vips.len()).max().unwrap_or(0), VIPS),
+            ("virtual IPs", self.networks.iter().map(|j| j.vips.len()).sum(), VIPS),
         ] {
             if count > most {
                 return Err(invalid(format!(

@@ -5,6 +5,7 @@ mod absent;
 mod parts;
 mod paths;
 mod removal;
+mod vips;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

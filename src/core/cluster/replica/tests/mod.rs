@@ -1,5 +1,6 @@
 mod large;
 mod members;
+mod services;
 
 use std::net::IpAddr;
 

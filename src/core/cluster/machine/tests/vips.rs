@@ -1,0 +1,159 @@
+//! Virtual IPs when services are changed on several hosts at once.
+
+use super::*;
+use crate::core::tables::{Joined, Service};
+
+fn service() -> Service {
+    Service {
+        id: Id::new([9; 32]),
+        name: "shop".into(),
+        created: String::new(),
+        mode: Default::default(),
+        scheduler: Default::default(),
+        affinity: None,
+        health: None,
+        drain: 10,
+        aliases: Vec::new(),
+        published: Vec::new(),
+        networks: Vec::new(),
+        weights: Default::default(),
+    }
+}
+
+fn on(n: u8, vips: &[u8]) -> Joined {
+    let vips = vips.iter().map(|last| IpAddr::from([10, n, 0, *last])).collect();
+    Joined { network: network(n).id, vips, active: true }
+}
+
+fn shown(mesh: &Mesh, host: usize) -> Option<Service> {
+    mesh.hosts[host].services().next().cloned()
+}
+
+/// Three hosts that know networks 1 and 2, made on host 0, and a service on the first.
+fn mesh() -> Mesh {
+    let mut mesh = Mesh::new(3);
+    let now = mesh.now;
+    mesh.hosts[0].publish_network(now, &network(1));
+    mesh.hosts[0].publish_network(now, &network(2));
+    mesh.hosts[0].publish_service(now, &Service { networks: vec![on(1, &[2])], ..service() });
+    mesh.run(3000);
+    mesh
+}
+
+#[test]
+fn an_address_is_not_free_because_a_change_was_lost() {
+    let mut mesh = mesh();
+    mesh.cut.insert(1);
+    let joined = Service { networks: vec![on(1, &[2]), on(2, &[2])], ..service() };
+    let now = mesh.now;
+    mesh.hosts[0].publish_service(now, &joined);
+    // Later by far, and of nothing that was done meanwhile.
+    for n in 0..50 {
+        let drain = n + 20;
+        let change = Service { networks: vec![on(1, &[2])], drain, ..service() };
+        mesh.hosts[1].publish_service(now, &change);
+    }
+    mesh.run(1000);
+    mesh.cut.clear();
+    let mut used = Vec::new();
+    for _ in 0..100 {
+        mesh.run(200);
+        used.push(mesh.hosts[0].used(Space::Pool([2; 32], 0)).count());
+    }
+    assert_eq!(used, [4; 100], "the address was free at times");
+    for host in 0..3 {
+        assert_eq!(shown(&mesh, host).unwrap(), Service { drain: 69, ..joined.clone() });
+    }
+    // Until the service is gone.
+    let now = mesh.now;
+    mesh.hosts[2].withdraw_service(now, &service().id);
+    mesh.run(2000);
+    assert_eq!(mesh.hosts[0].used(Space::Pool([2; 32], 0)).count(), 3);
+}
+
+#[test]
+fn both_addresses_stay_that_two_hosts_chose_at_once() {
+    let mut mesh = mesh();
+    let now = mesh.now;
+    // Host 1 owns some addresses of network 2.
+    let whole = Range::from(network(2).pools[0].net);
+    let share = Request::Share(Space::Pool([2; 32], 0), Want::Within(whole, 0));
+    let Response::Entries(given) = mesh.hosts[0].request(now, id(1), share) else { panic!() };
+    mesh.hosts[1].absorb(now, id(0), Response::Entries(given)).unwrap();
+    mesh.run(2000);
+    let owned = mesh.owned(1, 1, Space::Pool([2; 32], 0)).unwrap().ranges.lowest().unwrap();
+    let last = (owned & 0xff) as u8;
+    mesh.cut.insert(1);
+    for (host, vip) in [(0, 2), (1, last)] {
+        let now = mesh.now;
+        let networks = vec![on(1, &[2]), on(2, &[vip])];
+        mesh.hosts[host].publish_service(now, &Service { networks, ..service() });
+    }
+    mesh.run(500);
+    mesh.cut.clear();
+    mesh.run(20_000);
+    let vips = &shown(&mesh, 2).unwrap().networks[1].vips;
+    let both: BTreeSet<IpAddr> = vips.iter().copied().collect();
+    assert_eq!(both, on(2, &[2, last]).vips.into_iter().collect());
+    assert_eq!(mesh.digests(0), mesh.digests(1));
+}
+
+#[test]
+fn deletion_beats_whatever_is_changed_at_the_same_time() {
+    let mut mesh = mesh();
+    mesh.cut.insert(1);
+    let now = mesh.now;
+    mesh.hosts[0].withdraw_service(now, &service().id);
+    for n in 0..20 {
+        let change = Service { networks: vec![on(1, &[2])], drain: n, ..service() };
+        mesh.hosts[1].publish_service(now, &change);
+    }
+    mesh.run(1000);
+    assert!(shown(&mesh, 1).is_some() && shown(&mesh, 2).is_none());
+    mesh.cut.clear();
+    mesh.run(20_000);
+    assert_eq!([0, 1, 2].map(|n| shown(&mesh, n)), [None, None, None]);
+    assert_eq!(mesh.hosts[0].used(POOL).count(), 3);
+}
+
+#[test]
+fn an_address_of_a_deleted_network_is_let_go() {
+    let mut mesh = mesh();
+    let now = mesh.now;
+    let joined = Service { networks: vec![on(1, &[2]), on(2, &[2])], ..service() };
+    mesh.hosts[0].publish_service(now, &joined);
+    mesh.hosts[0].withdraw_network(now, &network(2).id);
+    let back = Service { networks: vec![on(1, &[2])], ..service() };
+    mesh.hosts[0].publish_service(now, &back);
+    mesh.run(2000);
+    assert_eq!(shown(&mesh, 2), Some(back));
+}
+
+#[test]
+fn who_inherits_addresses_knows_whose_they_are() {
+    let mut mesh = mesh();
+    let now = mesh.now;
+    // Only host 1 hears of it, and the host that chose the address dies.
+    mesh.cut.insert(2);
+    let joined = Service { networks: vec![on(1, &[2]), on(2, &[2])], ..service() };
+    mesh.hosts[0].publish_service(now, &joined);
+    mesh.run(500);
+    assert_eq!(shown(&mesh, 1), Some(joined.clone()));
+    mesh.cut.insert(0);
+    mesh.cut.insert(1);
+    mesh.run(30_000);
+    mesh.cut.remove(&2);
+    mesh.cut.remove(&1);
+    while !mesh.hosts[2].is_up(&id(1)) {
+        mesh.run(10);
+    }
+    let now = mesh.now;
+    mesh.hosts[2].remove(now, vec![id(0)]).unwrap();
+    while mesh.removals.is_empty() {
+        mesh.run(10);
+        let owned = mesh.owned(2, 2, Space::Pool([2; 32], 0)).is_some();
+        assert!(!owned || shown(&mesh, 2) == Some(joined.clone()));
+    }
+    assert_eq!(mesh.removals, [Ok(())]);
+    assert_eq!(mesh.hosts[2].used(Space::Pool([2; 32], 0)).count(), 4);
+}
