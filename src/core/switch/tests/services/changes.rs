@@ -135,23 +135,23 @@ fn flows_to_a_backend_are_counted_and_reset() {
     for family in FAMILIES {
         let mut lab = Service::of(&[remote()]).lab();
         let backend = family.of(remote());
-        let count = |lab: &Lab| lab.switch.flows(vni(VNI), &[backend, family.of(b())]);
+        let count = |lab: &mut Lab| lab.switch.flows(vni(VNI), &[backend, family.of(b())]);
         connect(&mut lab, family, 40_000, remote());
         ask(&mut lab, family, 40_000);
         connect(&mut lab, family, 40_002, remote());
-        assert_eq!(count(&lab), 3);
+        assert_eq!(count(&mut lab), 3);
         assert_eq!(lab.switch.flows(vni(OTHER), &[backend]), 0);
         let fin = Seg { flags: flag::FIN | flag::ACK, ..DATA };
         send(&mut lab, family, 40_002, fin);
-        assert_eq!(count(&lab), 3, "half closed");
+        assert_eq!(count(&mut lab), 3, "half closed");
         answer(&mut lab, family, 40_002, remote(), Seg { flags: flag::FIN | flag::ACK, ..ANSWER });
-        assert_eq!(count(&lab), 2);
+        assert_eq!(count(&mut lab), 2);
         lab.switch.reset_flows(vni(VNI), &[backend]);
         assert_reset(&mut lab, family, Some(remote()));
-        assert_eq!(count(&lab), 0);
+        assert_eq!(count(&mut lab), 0);
         assert_eq!(ask(&mut lab, family, 40_000).0, Verdict::To(home(remote())), "only those");
         assert!(lab.settle().is_empty());
-        assert_eq!(count(&lab), 1);
+        assert_eq!(count(&mut lab), 1);
     }
 }
 
