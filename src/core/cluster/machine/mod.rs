@@ -171,6 +171,8 @@ pub struct Machine {
     last_call: u64,
     /// Hosts to compare with before any random one.
     sync_soon: VecDeque<NodeId>,
+    /// Somebody was heard whose key is unknown: see [`Machine::sync_with_the_lost`].
+    deaf: bool,
     /// How many realms differed when a host was last compared with.
     differing: BTreeMap<NodeId, (Now, usize)>,
     removal: Option<Removal>,
@@ -238,6 +240,7 @@ impl Machine {
             calls: BTreeMap::new(),
             last_call: 0,
             sync_soon: VecDeque::new(),
+            deaf: false,
             differing: BTreeMap::new(),
             removal: None,
             down: BTreeMap::new(),
@@ -326,7 +329,12 @@ impl Machine {
         let number = envelope::key_number(bytes);
         let (sender, packet) = match self.opener.open(&self.ring, bytes) {
             Ok((sender, plain)) => (sender, Packet::decode(plain)),
-            Err(refusal) => return self.refuse_datagram(refusal.name()),
+            Err(refusal) => {
+                if refusal == envelope::Refusal::UnknownKey {
+                    self.sync_with_the_lost(now);
+                }
+                return self.refuse_datagram(refusal.name());
+            }
         };
         if !self.replica.is_member(&sender) {
             return self.hear_stranger(now, sender, packet);
@@ -336,7 +344,7 @@ impl Machine {
         match packet {
             Some(Packet::Swim(bytes)) => self.membership.datagram(now, &bytes),
             Some(Packet::News(entries)) => {
-                self.replica.accept(sender, entries);
+                self.take_in(sender, entries);
                 self.after_changes(now);
             }
             Some(Packet::Probe(nonce, _)) => self.probed(sender, nonce),
@@ -384,7 +392,7 @@ impl Machine {
             self.sync_with_someone();
             // Whoever has come or is looked for does not wait for its turn: some may
             // not answer.
-            let soon = !self.sync_soon.is_empty();
+            let soon = !self.sync_soon.is_empty() || self.deaf;
             let Settings { gossip_interval, sync_interval, .. } = self.settings;
             self.next_sync =
                 now + self.jittered(if soon { gossip_interval } else { sync_interval });

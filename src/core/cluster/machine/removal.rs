@@ -12,6 +12,10 @@
 //! that whoever came too late to be asked goes with it. Until that is decided nobody
 //! who has promised trades with one that the leaving nodes have admitted, unless
 //! that one has promised too, as whoever is admitted meanwhile does from the start.
+//!
+//! Whoever inherits a range must know what in it is in use. Who promises tells what
+//! networks it knows whose makers do not stay, and learns of no other one of these until
+//! the removal is over: what nobody has told by then nobody who stays knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,7 +87,7 @@ impl Machine {
     }
 
     /// With which this host asks another to be removed: all that it has said of
-    /// itself, and whom it has admitted. Fails where that could be more than what
+    /// itself, whom it has admitted, and its networks. Fails where that could be more than what
     /// it would still know after a restart.
     pub fn farewell(&self) -> Result<Request, String> {
         if self.mute {
@@ -91,7 +95,7 @@ impl Machine {
         }
         let me = self.me();
         let told = |e: &&Entry| match e.key {
-            Key::Member(_) => e.author == me,
+            Key::Member(_) | Key::Network(_) => e.author == me,
             key => key.owner() == Some(me),
         };
         Ok(Request::Leave(self.replica.entries().filter(told).cloned().collect()))
@@ -249,18 +253,40 @@ impl Machine {
 
     /// Whom the heir may not know, by whose word they belong, and where they are:
     /// those that this host has admitted, and those that nodes have admitted that
-    /// are not asked themselves.
+    /// are not asked themselves. And networks made by nodes that are not asked.
     fn introductions(&self, dead: &[NodeId]) -> Vec<Entry> {
         let me = self.me();
-        let asked = |id: &NodeId| *id != me && !dead.contains(id) && self.replica.is_member(id);
+        let stays = |id: &NodeId| !dead.contains(id) && self.replica.is_member(id);
         let mut keys = BTreeSet::new();
         for (id, _) in self.replica.members() {
             let by = self.replica.entry(&Key::Member(id)).map(|e| e.author);
-            if let Some(by) = by.filter(|by| !asked(by)) {
+            if let Some(by) = by.filter(|by| *by == me || !stays(by)) {
                 keys.extend([Key::Member(id), Key::Member(by), Key::Node(id)]);
             }
         }
+        for key in self.networks().filter_map(|n| n.id.bytes()).map(Key::Network) {
+            let maker = self.replica.entry(&key).map(|e| e.author);
+            if let Some(maker) = maker.filter(|maker| !stays(maker)) {
+                keys.insert(key);
+                keys.extend(self.replica.admission(maker).map(Key::Member));
+            }
+        }
         keys.iter().filter_map(|key| self.replica.entry(key)).cloned().collect()
+    }
+
+    /// Takes entries that a host has handed on, but for networks that come too late
+    /// for the one that inherits what they stand in.
+    pub(super) fn take_in(&mut self, from: NodeId, mut entries: Vec<Entry>) {
+        if self.replica.node(&self.me()).is_some_and(|me| !me.renounced.is_empty()) {
+            entries.retain(|e| !self.is_orphan(e));
+        }
+        self.replica.accept(from, entries);
+    }
+
+    /// Whether it is a network whose maker does not stay.
+    fn is_orphan(&self, e: &Entry) -> bool {
+        matches!(e.body, Some(Body::Network(_)))
+            && (self.has_renounced(&e.author) || self.replica.is_removed(&e.author))
     }
 
     /// Whether this host has promised to trade nothing with a node any more: with

@@ -121,7 +121,8 @@ fn sync(a: &mut Replica, b: &mut Replica) -> usize {
         if let Some((question, _)) = a.ask_exchange(behind, &part) {
             fits(&question);
             let Request::Exchange { entries, want } = question else { panic!() };
-            let answer = b.answer_exchange(me, entries, &want);
+            b.accept(me, entries);
+            let answer = b.answer_exchange(&want);
             fits(&answer);
             let Response::Entries(entries) = answer else { panic!() };
             a.accept(to, entries);
