@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use vxmesh::core::cluster::entry::{Body, Entry, Key, Member, NodeId, Space};
 use vxmesh::core::cluster::holding::Ranges;
 use vxmesh::core::cluster::machine::Machine;
+use vxmesh::core::cluster::replica::Replica;
 use vxmesh::core::ipam;
 
 type Id = [u8; 32];
@@ -155,6 +156,21 @@ impl Truth {
             let gone = removed.contains(&net.creator) || restarted == Some(net.creator);
             !gone || known.contains(id)
         });
+    }
+
+    /// Nor are those that a removal does not name which an heir has just stored. Nobody
+    /// who stays may have anything on them.
+    pub(crate) fn leave_networks(&mut self, heir: &Replica) {
+        self.networks.retain(|id, net| heir.holder(id, net.creator).is_some());
+        let left = |id: &Id| !self.networks.contains_key(id) && !self.is_deleted(id);
+        let lost = self.endpoints.iter().find(|((network, _), _)| left(network));
+        if let Some(((_, ip), (node, _))) = lost {
+            self.violated(format!("{node:?} has an endpoint with {ip} on a network that is gone"));
+        }
+    }
+
+    fn is_deleted(&self, network: &Id) -> bool {
+        self.deleted.contains_key(&Key::Network(*network))
     }
 
     pub(crate) fn create(&mut self, creator: NodeId, id: Id, vni: u32, subnet: IpNet) {

@@ -243,6 +243,9 @@ impl World {
             self.bury_unknown(host);
             let known = self.known_networks();
             self.truth.void_networks(None, &known);
+            if let Some(machine) = &self.hosts[host].machine {
+                self.truth.leave_networks(machine.replica());
+            }
         }
     }
 

@@ -26,12 +26,11 @@ impl Machine {
                 Response::Summaries(self.replica.answer_digests(&realms, behind.map(|key| *key)))
             }
             Request::Exchange { entries, want } => {
-                self.take_in(peer, entries);
-                self.replica.answer_exchange(&want)
+                self.replica.answer_exchange(peer, entries, &want)
             }
             Request::Share(space, want) => self.share(now, peer, space, want),
             Request::Leave(entries) => {
-                self.take_in(peer, entries);
+                self.replica.accept(peer, entries);
                 self.after_changes(now);
                 match self.remove(now, vec![peer]) {
                     Ok(()) => Response::Done,

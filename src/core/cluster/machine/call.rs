@@ -180,7 +180,7 @@ impl Machine {
                 self.compare(now, to, at, &part);
             }
             (Call::Exchange { to, at }, Some(Response::Entries(entries))) => {
-                self.take_in(to, entries);
+                self.replica.accept(to, entries);
                 self.sync(to, at);
             }
             (Call::Digests { to, .. } | Call::Exchange { to, .. }, _) => self.sync_failed(now, to),
@@ -197,7 +197,7 @@ impl Machine {
     pub fn absorb(&mut self, now: Now, from: NodeId, response: Response) -> Result<(), String> {
         match response {
             Response::Entries(entries) => {
-                self.take_in(from, entries);
+                self.replica.accept(from, entries);
                 self.after_changes(now);
                 Ok(())
             }

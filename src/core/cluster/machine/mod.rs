@@ -344,7 +344,7 @@ impl Machine {
         match packet {
             Some(Packet::Swim(bytes)) => self.membership.datagram(now, &bytes),
             Some(Packet::News(entries)) => {
-                self.take_in(sender, entries);
+                self.replica.accept(sender, entries);
                 self.after_changes(now);
             }
             Some(Packet::Probe(nonce, _)) => self.probed(sender, nonce),

@@ -13,9 +13,10 @@
 //! who has promised trades with one that the leaving nodes have admitted, unless
 //! that one has promised too, as whoever is admitted meanwhile does from the start.
 //!
-//! Whoever inherits a range must know what in it is in use. Who promises tells what
-//! networks it knows whose makers do not stay, and learns of no other one of these until
-//! the removal is over: what nobody has told by then nobody who stays knows.
+//! Whoever inherits ranges must know which networks stand in them. Therefore those
+//! that are asked tell those too, and the removal names them. A network of a removed
+//! node that it does not name does not exist: whoever has heard of it too late to tell
+//! has nothing on it, as a promise forbids to take addresses of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +24,7 @@ use super::answer::MUTE;
 use super::call::Call;
 use super::{Machine, Output};
 use crate::core::Now;
-use crate::core::cluster::entry::{Body, Brief, Entry, Key, Member, Node, NodeId, Space};
+use crate::core::cluster::entry::{Body, Brief, Entry, Key, Member, Node, NodeId, Space, brief};
 use crate::core::cluster::holding::Holding;
 use crate::core::cluster::rpc::{Request, Response};
 
@@ -70,12 +71,6 @@ impl Machine {
                 away.join(", ")
             ));
         }
-        if let Some(id) = dead.iter().find(|id| self.kept(**id).len() > MAX_KEPT) {
-            return Err(format!(
-                "{} has admitted more than {MAX_KEPT} members: remove some of those first",
-                self.name_of(id)
-            ));
-        }
         if let Some(why) = self.objection(me, &dead) {
             return Err(why);
         }
@@ -117,6 +112,25 @@ impl Machine {
         self.replica.entries().filter(of_them).cloned().collect()
     }
 
+    /// Whose heirs the leaving nodes are.
+    fn removals_by(&self, dead: &[NodeId]) -> Vec<Entry> {
+        let members = self.replica.entries().take_while(|e| e.key <= Key::LAST_MEMBER);
+        let left = |id: &NodeId| self.replica.heir(*id).is_some_and(|heir| dead.contains(&heir));
+        let of_them =
+            |e: &&Entry| matches!(e.key, Key::Member(id) if !dead.contains(&id) && left(&id));
+        members.filter(of_them).cloned().collect()
+    }
+
+    /// The networks that stand in the leaving nodes' ranges.
+    fn networks_of(&self, dead: &[NodeId]) -> Vec<Entry> {
+        let keys = self.networks().filter_map(|n| n.id.bytes()).map(|id| (id, Key::Network(id)));
+        keys.filter_map(|(id, key)| {
+            let entry = self.replica.entry(&key)?;
+            dead.contains(&self.replica.holder(&id, entry.author)?).then(|| entry.clone())
+        })
+        .collect()
+    }
+
     fn ask_all(&mut self, now: Now) {
         let Some(removal) = &mut self.removal else { return };
         removal.news = false;
@@ -127,6 +141,7 @@ impl Machine {
             removal.waiting = others.iter().copied().collect();
         }
         let mut known = self.holdings_of(&dead);
+        known.extend(self.removals_by(&dead));
         known.extend(self.replica.entry(&Key::Node(self.me())).cloned());
         if others.is_empty() {
             return self.finish_removal(now);
@@ -184,6 +199,11 @@ impl Machine {
     }
 
     fn finish_removal(&mut self, now: Now) {
+        let Some(removal) = &self.removal else { return };
+        let last_words = match self.last_words(&removal.dead.clone()) {
+            Ok(last_words) => last_words,
+            Err(why) => return self.give_up(now, why),
+        };
         let Some(removal) = self.removal.take() else { return };
         let me = self.me();
         for space in self.spaces() {
@@ -194,12 +214,6 @@ impl Machine {
                 self.replica.write(Key::Holding(me, space), Some(Body::Holding(mine)));
             }
         }
-        // All of them before any is written: of these entries one may be heard
-        // without the others, and must leave those that the others are about.
-        let dead = self.replica.members().filter(|(id, _)| removal.dead.contains(id));
-        let last_words: Vec<(NodeId, Member)> = dead
-            .map(|(id, exchange)| (id, Member::Removed { heir: me, exchange, kept: self.kept(id) }))
-            .collect();
         for (id, removed) in last_words {
             self.replica.write(Key::Member(id), Some(Body::Member(removed)));
         }
@@ -211,8 +225,30 @@ impl Machine {
         self.outputs.push_back(Output::Removal(Ok(())));
     }
 
+    /// What is to be said of each of the leaving nodes. Of these entries one may be
+    /// heard without the others, and must leave those that the others are about, and
+    /// all networks. Fails where that would be more than an entry can name.
+    fn last_words(&self, dead: &[NodeId]) -> Result<Vec<(NodeId, Member)>, String> {
+        let networks = self.networks_of(dead);
+        let named = |e: &Entry| if let Key::Network(id) = &e.key { Some(brief(id)) } else { None };
+        let networks: BTreeSet<Brief> = networks.iter().filter_map(named).collect();
+        let leaving = self.replica.members().filter(|(id, _)| dead.contains(id));
+        let last_word = |(id, exchange)| {
+            let mut kept = self.admitted_by(id);
+            kept.extend(&networks);
+            match kept.len() {
+                0..=MAX_KEPT => Ok((id, Member::Removed { heir: self.me(), exchange, kept })),
+                more => Err(format!(
+                    "{} has admitted or made {more} members and networks that stay, and an entry names {MAX_KEPT}: remove some of those first",
+                    self.name_of(&id)
+                )),
+            }
+        };
+        leaving.map(last_word).collect()
+    }
+
     /// The others that a node has admitted, and that are members still.
-    fn kept(&self, admitter: NodeId) -> BTreeSet<Brief> {
+    fn admitted_by(&self, admitter: NodeId) -> BTreeSet<Brief> {
         let admitted = |key: Key| self.replica.entry(&key).is_some_and(|e| e.author == admitter);
         let members = self.replica.members().map(|(id, _)| id).filter(|id| *id != admitter);
         members.filter(|id| admitted(Key::Member(*id))).map(|id| id.brief()).collect()
@@ -248,45 +284,25 @@ impl Machine {
         of.push(me);
         let mut told = self.introductions(dead);
         told.extend(self.holdings_of(&of));
+        told.extend(self.removals_by(dead));
+        told.extend(self.networks_of(dead));
         Response::Entries(told)
     }
 
     /// Whom the heir may not know, by whose word they belong, and where they are:
     /// those that this host has admitted, and those that nodes have admitted that
-    /// are not asked themselves. And networks made by nodes that are not asked.
+    /// are not asked themselves.
     fn introductions(&self, dead: &[NodeId]) -> Vec<Entry> {
         let me = self.me();
-        let stays = |id: &NodeId| !dead.contains(id) && self.replica.is_member(id);
+        let asked = |id: &NodeId| *id != me && !dead.contains(id) && self.replica.is_member(id);
         let mut keys = BTreeSet::new();
         for (id, _) in self.replica.members() {
             let by = self.replica.entry(&Key::Member(id)).map(|e| e.author);
-            if let Some(by) = by.filter(|by| *by == me || !stays(by)) {
+            if let Some(by) = by.filter(|by| !asked(by)) {
                 keys.extend([Key::Member(id), Key::Member(by), Key::Node(id)]);
             }
         }
-        for key in self.networks().filter_map(|n| n.id.bytes()).map(Key::Network) {
-            let maker = self.replica.entry(&key).map(|e| e.author);
-            if let Some(maker) = maker.filter(|maker| !stays(maker)) {
-                keys.insert(key);
-                keys.extend(self.replica.admission(maker).map(Key::Member));
-            }
-        }
         keys.iter().filter_map(|key| self.replica.entry(key)).cloned().collect()
-    }
-
-    /// Takes entries that a host has handed on, but for networks that come too late
-    /// for the one that inherits what they stand in.
-    pub(super) fn take_in(&mut self, from: NodeId, mut entries: Vec<Entry>) {
-        if self.replica.node(&self.me()).is_some_and(|me| !me.renounced.is_empty()) {
-            entries.retain(|e| !self.is_orphan(e));
-        }
-        self.replica.accept(from, entries);
-    }
-
-    /// Whether it is a network whose maker does not stay.
-    fn is_orphan(&self, e: &Entry) -> bool {
-        matches!(e.body, Some(Body::Network(_)))
-            && (self.has_renounced(&e.author) || self.replica.is_removed(&e.author))
     }
 
     /// Whether this host has promised to trade nothing with a node any more: with

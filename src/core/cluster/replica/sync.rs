@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::entry::{Entry, Key, Realm, Version};
+use super::super::entry::{Entry, Key, NodeId, Realm, Version};
 use super::super::rpc::{Request, Response, Summaries};
 use super::Replica;
 use super::rumours::encoded_len;
@@ -88,8 +88,9 @@ impl Replica {
         (differing > 0).then_some((Request::Exchange { entries, want }, differing))
     }
 
-    /// Answers the second round, when what came with it has been taken.
-    pub fn answer_exchange(&self, want: &[Key]) -> Response {
+    /// Answers the second round.
+    pub fn answer_exchange(&mut self, from: NodeId, entries: Vec<Entry>, want: &[Key]) -> Response {
+        self.accept(from, entries);
         Response::Entries(batch(want.iter().filter_map(|key| self.entries.get(key))))
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::super::entry::{EndpointBody, Member, Pools, Secret};
+use super::super::entry::{EndpointBody, Member, Pools, Secret, brief};
 use super::super::holding::{Holding, Range};
 use super::super::rpc::{MAX_MESSAGE, Request, Response};
 use super::*;
@@ -121,8 +121,7 @@ fn sync(a: &mut Replica, b: &mut Replica) -> usize {
         if let Some((question, _)) = a.ask_exchange(behind, &part) {
             fits(&question);
             let Request::Exchange { entries, want } = question else { panic!() };
-            b.accept(me, entries);
-            let answer = b.answer_exchange(&want);
+            let answer = b.answer_exchange(me, entries, &want);
             fits(&answer);
             let Response::Entries(entries) = answer else { panic!() };
             a.accept(to, entries);
