@@ -7,6 +7,7 @@
 //! | `absent` | endpoints of nodes that are away |
 //! | `answer` | what other hosts ask for |
 //! | `call` | what this host asks of others by itself: syncs, probes, removals |
+//! | `estate` | what is left of removed nodes |
 //! | `expelled` | what a removed host is told |
 //! | `paths` | how large a packet reaches others |
 //! | `ring` | keys of the control traffic and the token |
@@ -15,6 +16,7 @@
 mod absent;
 mod answer;
 mod call;
+mod estate;
 mod expelled;
 mod own;
 mod packet;
@@ -352,27 +354,6 @@ impl Machine {
             None => self.refuse_datagram("undecodable"),
         }
         self.drain_membership(now);
-    }
-
-    /// Somebody with a key of the ring whom this host does not know, or no longer.
-    /// It may have been admitted while this host was away, or kept when its admitter
-    /// was removed: then it shows by whom.
-    fn hear_stranger(&mut self, now: Now, sender: NodeId, packet: Option<Packet>) {
-        self.refuse_datagram("not-a-member");
-        if let Some(Packet::News(entries)) = packet
-            && !self.replica.is_named_removed(&sender)
-        {
-            let of_members = |e: &Entry| matches!(e.key, Key::Member(_));
-            self.replica.accept(sender, entries.into_iter().filter(of_members).collect());
-            self.after_changes(now);
-            self.drain_membership(now);
-        }
-    }
-
-    /// Shows a host that does not hear us who has admitted us, and who that one.
-    fn introduce(&mut self, to: SocketAddr) {
-        let chain = self.vouchers(self.me());
-        self.send(to, &Packet::News(chain));
     }
 
     fn refuse_datagram(&mut self, reason: &'static str) {
