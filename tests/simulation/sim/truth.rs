@@ -161,16 +161,17 @@ impl Truth {
     /// Nor are those that a removal does not name which an heir has just stored. Nobody
     /// who stays may have anything on them.
     pub(crate) fn leave_networks(&mut self, heir: &Replica) {
-        self.networks.retain(|id, net| heir.holder(id, net.creator).is_some());
-        let left = |id: &Id| !self.networks.contains_key(id) && !self.is_deleted(id);
-        let lost = self.endpoints.iter().find(|((network, _), _)| left(network));
-        if let Some(((_, ip), (node, _))) = lost {
-            self.violated(format!("{node:?} has an endpoint with {ip} on a network that is gone"));
+        let stays = |id: &Id, net: &Net| heir.holder(id, net.creator).is_some();
+        let left: Vec<Id> =
+            self.networks.iter().filter(|(id, net)| !stays(id, net)).map(|(id, _)| *id).collect();
+        for id in left {
+            self.networks.remove(&id);
+            if let Some((_, (node, _))) = self.endpoints.iter().find(|((n, _), _)| *n == id) {
+                self.violated(format!(
+                    "{node:?} has an endpoint on a network that a removal forgot"
+                ));
+            }
         }
-    }
-
-    fn is_deleted(&self, network: &Id) -> bool {
-        self.deleted.contains_key(&Key::Network(*network))
     }
 
     pub(crate) fn create(&mut self, creator: NodeId, id: Id, vni: u32, subnet: IpNet) {
