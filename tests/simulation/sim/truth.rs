@@ -25,6 +25,8 @@ struct Net {
 pub(crate) struct Truth {
     /// Nodes that were removed for good: what they have counts for nothing.
     pub(crate) removed: BTreeSet<NodeId>,
+    /// Who has admitted each node that ever became a member.
+    pub(crate) admitted: BTreeMap<NodeId, NodeId>,
     /// What each member owns by its own word.
     owned: BTreeMap<Space, BTreeMap<NodeId, Ranges>>,
     networks: BTreeMap<Id, Net>,
@@ -136,16 +138,23 @@ impl Truth {
         }
     }
 
-    /// A node belongs no more. True if it did.
-    pub(crate) fn bury(&mut self, id: NodeId) -> bool {
-        let new = self.removed.insert(id);
-        if new {
+    /// A node belongs no more.
+    pub(crate) fn bury(&mut self, id: NodeId) {
+        if self.removed.insert(id) {
             self.owned.values_mut().for_each(|owners| {
                 owners.remove(&id);
             });
             self.endpoints.retain(|_, (node, _)| *node != id);
         }
-        new
+    }
+
+    /// A node that still belongs and that a removed one had admitted, of those that an
+    /// heir does not know.
+    pub(crate) fn orphan(&self, unknown: impl Fn(&NodeId) -> bool) -> Option<NodeId> {
+        let orphan = |(id, by): &(&NodeId, &NodeId)| {
+            self.removed.contains(by) && !self.removed.contains(id) && unknown(id)
+        };
+        self.admitted.iter().find(orphan).map(|(id, _)| *id)
     }
 
     /// Networks of removed nodes that nobody who stays has heard of are no more,
