@@ -28,15 +28,20 @@ impl NodeId {
 
     /// What it begins with.
     pub fn brief(&self) -> Brief {
-        let mut brief = [0; 16];
-        brief.copy_from_slice(&self.0[..16]);
-        brief
+        brief(&self.0)
     }
 }
 
-/// The first half of a node's id, where many are to be named: two ids of which it
-/// is the same cannot be found.
+/// The first half of an id, where many are to be named: two ids of which it is the
+/// same cannot be found.
 pub type Brief = [u8; 16];
+
+/// What an id begins with.
+pub fn brief(id: &[u8; 32]) -> Brief {
+    let mut brief = [0; 16];
+    brief.copy_from_slice(&id[..16]);
+    brief
+}
 
 impl Entry {
     /// Whether it takes the place of `other`, which is about the same key. All
@@ -187,7 +192,8 @@ pub enum Member {
         /// Its X25519 public key: by this it is known if it comes back, and told.
         exchange: [u8; 32],
         /// Whom it had admitted, and who stays. Nobody else does of whom it alone
-        /// says that they belong.
+        /// says that they belong. And the networks that stay of those that it, or
+        /// whoever was removed with it, had made or inherited: no other one does.
         kept: BTreeSet<Brief>,
     },
 }

@@ -45,11 +45,13 @@ pub enum Request {
     },
     /// Give me a part of what you own.
     Share(Space, Want),
-    /// I leave: remove me. The entries are my latest, and whom I have admitted.
+    /// I leave: remove me. The entries are my latest, whom I have admitted, and my
+    /// networks.
     Leave(Vec<Entry>),
     /// I am about to remove these nodes: take what they gave you, then nothing of
-    /// theirs any more, and tell me what you and they hold, and who belongs. The
-    /// entries are what I know of their ranges, and my [`Key::Node`].
+    /// theirs any more, and tell me what you and they hold, which networks stand in
+    /// that of theirs, and who belongs. The entries are what I know of their ranges
+    /// and from whom they have inherited, and my [`Key::Node`].
     Estate(Vec<NodeId>, Vec<Entry>),
     /// The removal did not come about: forget the promise. The entries are my
     /// [`Key::Node`], which says so; where one is known that does not, another

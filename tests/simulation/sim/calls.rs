@@ -267,8 +267,11 @@ impl World {
         // Who was admitted by a node that has been removed since, before anybody
         // else heard of it, does not belong.
         let h = &self.hosts[host];
-        if h.admitted_by().is_some_and(|by| self.truth.removed.contains(&by)) {
-            self.truth.bury(h.id());
+        if let Some(by) = h.admitted_by() {
+            self.truth.admitted.insert(h.id(), by);
+            if self.truth.removed.contains(&by) {
+                self.truth.bury(h.id());
+            }
         }
         self.started(host);
     }

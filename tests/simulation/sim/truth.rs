@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use vxmesh::core::cluster::entry::{Body, Entry, Key, Member, NodeId, Space};
 use vxmesh::core::cluster::holding::Ranges;
 use vxmesh::core::cluster::machine::Machine;
+use vxmesh::core::cluster::replica::Replica;
 use vxmesh::core::ipam;
 
 use super::services::Vips;
@@ -26,6 +27,8 @@ struct Net {
 pub(crate) struct Truth {
     /// Nodes that were removed for good: what they have counts for nothing.
     pub(crate) removed: BTreeSet<NodeId>,
+    /// Who has admitted each node that ever became a member.
+    pub(crate) admitted: BTreeMap<NodeId, NodeId>,
     /// What each member owns by its own word.
     owned: BTreeMap<Space, BTreeMap<NodeId, Ranges>>,
     networks: BTreeMap<Id, Net>,
@@ -138,16 +141,23 @@ impl Truth {
         }
     }
 
-    /// A node belongs no more. True if it did.
-    pub(crate) fn bury(&mut self, id: NodeId) -> bool {
-        let new = self.removed.insert(id);
-        if new {
+    /// A node belongs no more.
+    pub(crate) fn bury(&mut self, id: NodeId) {
+        if self.removed.insert(id) {
             self.owned.values_mut().for_each(|owners| {
                 owners.remove(&id);
             });
             self.endpoints.retain(|_, (node, _)| *node != id);
         }
-        new
+    }
+
+    /// A node that still belongs and that a removed one had admitted, of those that an
+    /// heir does not know.
+    pub(crate) fn orphan(&self, unknown: impl Fn(&NodeId) -> bool) -> Option<NodeId> {
+        let orphan = |(id, by): &(&NodeId, &NodeId)| {
+            self.removed.contains(by) && !self.removed.contains(id) && unknown(id)
+        };
+        self.admitted.iter().find(orphan).map(|(id, _)| *id)
     }
 
     /// Networks of removed nodes that nobody who stays has heard of are no more,
@@ -158,6 +168,23 @@ impl Truth {
             let gone = removed.contains(&net.creator) || restarted == Some(net.creator);
             !gone || known.contains(id)
         });
+    }
+
+    /// Nor are those that a removal does not name which an heir has just stored. Nobody
+    /// who stays may have anything on them.
+    pub(crate) fn leave_networks(&mut self, heir: &Replica) {
+        let stays = |id: &Id, net: &Net| heir.holder(id, net.creator).is_some();
+        let left: Vec<Id> =
+            self.networks.iter().filter(|(id, net)| !stays(id, net)).map(|(id, _)| *id).collect();
+        for id in left {
+            self.networks.remove(&id);
+            self.forget_vips(id);
+            if let Some((_, (node, _))) = self.endpoints.iter().find(|((n, _), _)| *n == id) {
+                self.violated(format!(
+                    "{node:?} has an endpoint on a network that a removal forgot"
+                ));
+            }
+        }
     }
 
     pub(crate) fn create(&mut self, creator: NodeId, id: Id, vni: u32, subnet: IpNet) {

@@ -243,21 +243,22 @@ impl World {
             self.bury_unknown(host);
             let known = self.known_networks();
             self.truth.void_networks(None, &known);
+            if let Some(machine) = &self.hosts[host].machine {
+                self.truth.leave_networks(machine.replica());
+            }
             let known = self.known_vips();
             self.truth.void_vips(None, &known);
         }
     }
 
     /// Whom a removed node had admitted, and its heir has never heard of, is removed
-    /// with it: `heir` is the first that has a removal on its disk.
+    /// with it, also where nothing is left of it: `heir` is the first that has a removal
+    /// on its disk.
     fn bury_unknown(&mut self, heir: usize) {
         let Some(machine) = &self.hosts[heir].machine else { return };
-        let unknown = |h: &&Host| h.joined && !machine.replica().is_member(&h.id());
-        let unknown: Vec<&Host> = self.hosts.iter().filter(unknown).collect();
-        while unknown.iter().any(|h| {
-            let orphan = h.admitted_by().is_some_and(|by| self.truth.removed.contains(&by));
-            orphan && self.truth.bury(h.id())
-        }) {}
+        while let Some(orphan) = self.truth.orphan(|id| !machine.replica().is_member(id)) {
+            self.truth.bury(orphan);
+        }
     }
 
     /// Networks that any member knows, also those that do not run.

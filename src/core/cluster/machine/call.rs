@@ -102,15 +102,30 @@ impl Machine {
     }
 
     fn random_partner(&mut self) -> Option<NodeId> {
-        let lost = self.below(8) == 0;
-        if let Some(up) = self.random_up(1).pop().filter(|_| !lost) {
+        let me = self.me();
+        let mut others: Vec<NodeId> =
+            self.replica.members().map(|(id, _)| id).filter(|id| *id != me).collect();
+        let lost = |id: &NodeId| !self.membership.is_up(id);
+        if std::mem::take(&mut self.deaf) && others.iter().any(lost) {
+            others.retain(lost);
+        } else if self.below(8) > 0
+            && let Some(up) = self.random_up(1).pop()
+        {
             return Some(up);
         }
-        let me = self.me();
-        let others: Vec<NodeId> =
-            self.replica.members().map(|(id, _)| id).filter(|id| *id != me).collect();
         let i = self.below(others.len());
         others.get(i).copied()
+    }
+
+    /// Some member seals with a key that this host does not have: it is lost until a
+    /// connection, which needs no ring, brings the keys. One of the lost is therefore
+    /// compared with soon, once in a while: anybody can send such datagrams.
+    pub(super) fn sync_with_the_lost(&mut self, now: Now) {
+        if !self.deaf {
+            self.deaf = true;
+            let soon = self.jittered(RETRY_INTERVAL.min(self.settings.sync_interval));
+            self.next_sync = self.next_sync.min(now + soon);
+        }
     }
 
     fn sync(&mut self, to: NodeId, at: Progress) {

@@ -1,12 +1,15 @@
 //! Hosts that were removed while they were away: they are told when they come
-//! back, and then know it of themselves.
+//! back, and then know it of themselves. And who may only seem to be a stranger.
 
+use std::net::SocketAddr;
+
+use super::packet::Packet;
 use super::{Machine, Output};
 use crate::core::Now;
 use crate::core::cluster::entry::{Body, Entry, Key, Member, NodeId};
 use crate::core::cluster::rpc::Response;
 
-/// Entries that vouch for somebody, at most: what one datagram holds.
+/// Entries that vouch for somebody, at most: what one datagram usually holds.
 const VOUCHERS: usize = 5;
 
 impl Machine {
@@ -44,6 +47,32 @@ impl Machine {
             next = author;
         }
         chain
+    }
+
+    /// Somebody with a key of the ring whom this host does not know, or no longer.
+    /// It may have been admitted while this host was away, or kept when its admitter
+    /// was removed: then it shows by whom.
+    pub(super) fn hear_stranger(&mut self, now: Now, sender: NodeId, packet: Option<Packet>) {
+        self.refuse_datagram("not-a-member");
+        if let Some(Packet::News(entries)) = packet
+            && !self.replica.is_named_removed(&sender)
+        {
+            let of_members = |e: &Entry| matches!(e.key, Key::Member(_));
+            self.replica.accept(sender, entries.into_iter().filter(of_members).collect());
+            self.after_changes(now);
+            self.drain_membership(now);
+        }
+    }
+
+    /// Shows a host that does not hear us who has admitted us, and who that one, as far
+    /// as a datagram holds it: what is said of a removed host can be long.
+    pub(super) fn introduce(&mut self, to: SocketAddr) {
+        let chain = self.vouchers(self.me());
+        let news = |entries: &[Entry]| Packet::News(entries.to_vec());
+        let fits = |n: &usize| news(&chain[..*n]).encode().len() <= self.settings.datagram;
+        if let Some(n) = (1..=chain.len()).rev().find(fits) {
+            self.send(to, &news(&chain[..n]));
+        }
     }
 
     /// Who has removed this host from the cluster, as far as it has been told.

@@ -7,6 +7,7 @@
 //! | `absent` | endpoints of nodes that are away |
 //! | `answer` | what other hosts ask for |
 //! | `call` | what this host asks of others by itself: syncs, probes, removals |
+//! | `estate` | what is left of removed nodes |
 //! | `expelled` | what a removed host is told |
 //! | `paths` | how large a packet reaches others |
 //! | `ring` | keys of the control traffic and the token |
@@ -16,6 +17,7 @@
 mod absent;
 mod answer;
 mod call;
+mod estate;
 mod expelled;
 mod own;
 mod packet;
@@ -174,6 +176,8 @@ pub struct Machine {
     last_call: u64,
     /// Hosts to compare with before any random one.
     sync_soon: VecDeque<NodeId>,
+    /// Somebody was heard whose key is unknown: see [`Machine::sync_with_the_lost`].
+    deaf: bool,
     /// How many realms differed when a host was last compared with.
     differing: BTreeMap<NodeId, (Now, usize)>,
     removal: Option<Removal>,
@@ -242,6 +246,7 @@ impl Machine {
             calls: BTreeMap::new(),
             last_call: 0,
             sync_soon: VecDeque::new(),
+            deaf: false,
             differing: BTreeMap::new(),
             removal: None,
             down: BTreeMap::new(),
@@ -331,7 +336,12 @@ impl Machine {
         let number = envelope::key_number(bytes);
         let (sender, packet) = match self.opener.open(&self.ring, bytes) {
             Ok((sender, plain)) => (sender, Packet::decode(plain)),
-            Err(refusal) => return self.refuse_datagram(refusal.name()),
+            Err(refusal) => {
+                if refusal == envelope::Refusal::UnknownKey {
+                    self.sync_with_the_lost(now);
+                }
+                return self.refuse_datagram(refusal.name());
+            }
         };
         if !self.replica.is_member(&sender) {
             return self.hear_stranger(now, sender, packet);
@@ -351,27 +361,6 @@ impl Machine {
         self.drain_membership(now);
     }
 
-    /// Somebody with a key of the ring whom this host does not know, or no longer.
-    /// It may have been admitted while this host was away, or kept when its admitter
-    /// was removed: then it shows by whom.
-    fn hear_stranger(&mut self, now: Now, sender: NodeId, packet: Option<Packet>) {
-        self.refuse_datagram("not-a-member");
-        if let Some(Packet::News(entries)) = packet
-            && !self.replica.is_named_removed(&sender)
-        {
-            let of_members = |e: &Entry| matches!(e.key, Key::Member(_));
-            self.replica.accept(sender, entries.into_iter().filter(of_members).collect());
-            self.after_changes(now);
-            self.drain_membership(now);
-        }
-    }
-
-    /// Shows a host that does not hear us who has admitted us, and who that one.
-    fn introduce(&mut self, to: SocketAddr) {
-        let chain = self.vouchers(self.me());
-        self.send(to, &Packet::News(chain));
-    }
-
     fn refuse_datagram(&mut self, reason: &'static str) {
         *self.counters.refused.entry(reason).or_default() += 1;
     }
@@ -389,7 +378,7 @@ impl Machine {
             self.sync_with_someone();
             // Whoever has come or is looked for does not wait for its turn: some may
             // not answer.
-            let soon = !self.sync_soon.is_empty();
+            let soon = !self.sync_soon.is_empty() || self.deaf;
             let Settings { gossip_interval, sync_interval, .. } = self.settings;
             self.next_sync =
                 now + self.jittered(if soon { gossip_interval } else { sync_interval });

@@ -12,6 +12,11 @@
 //! that whoever came too late to be asked goes with it. Until that is decided nobody
 //! who has promised trades with one that the leaving nodes have admitted, unless
 //! that one has promised too, as whoever is admitted meanwhile does from the start.
+//!
+//! Whoever inherits ranges must know which networks stand in them. Therefore those
+//! that are asked tell those too, and the removal names them. A network of a removed
+//! node that it does not name does not exist: whoever has heard of it too late to tell
+//! has nothing on it, as a promise forbids to take addresses of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,15 +24,12 @@ use super::answer::MUTE;
 use super::call::Call;
 use super::{Machine, Output};
 use crate::core::Now;
-use crate::core::cluster::entry::{Body, Brief, Entry, Key, Member, Node, NodeId, Space};
+use crate::core::cluster::entry::{Body, Entry, Key, Node, NodeId};
 use crate::core::cluster::holding::Holding;
 use crate::core::cluster::rpc::{Request, Response};
 
 /// Rounds until everybody knows the same of the leaving nodes' ranges.
 const MAX_ROUNDS: u8 = 8;
-
-/// As many as an entry can name.
-const MAX_KEPT: usize = 1000;
 
 /// A removal under way.
 #[derive(Debug)]
@@ -66,12 +68,6 @@ impl Machine {
                 away.join(", ")
             ));
         }
-        if let Some(id) = dead.iter().find(|id| self.kept(**id).len() > MAX_KEPT) {
-            return Err(format!(
-                "{} has admitted more than {MAX_KEPT} members: remove some of those first",
-                self.name_of(id)
-            ));
-        }
         if let Some(why) = self.objection(me, &dead) {
             return Err(why);
         }
@@ -83,15 +79,15 @@ impl Machine {
     }
 
     /// With which this host asks another to be removed: all that it has said of
-    /// itself, whom it has admitted, and its services. Fails where that could be more than what
-    /// it would still know after a restart.
+    /// itself, whom it has admitted, its networks and its services. Fails where that could be
+    /// more than what it would still know after a restart.
     pub fn farewell(&self) -> Result<Request, String> {
         if self.mute {
             return Err(MUTE.to_owned());
         }
         let me = self.me();
         let told = |e: &&Entry| match e.key {
-            Key::Member(_) | Key::Service(_) => e.author == me,
+            Key::Member(_) | Key::Network(_) | Key::Service(_) => e.author == me,
             key => key.owner() == Some(me),
         };
         Ok(Request::Leave(self.replica.entries().filter(told).cloned().collect()))
@@ -108,16 +104,6 @@ impl Machine {
         self.replica.node(id).map_or_else(|| format!("{id:?}"), |n| n.name.clone())
     }
 
-    /// The nodes' ranges, and the services that have virtual IPs in them.
-    fn holdings_of(&self, nodes: &[NodeId]) -> Vec<Entry> {
-        let of_them = |e: &&Entry| match (&e.key, &e.body) {
-            (Key::Holding(node, _), _) => nodes.contains(node),
-            (_, Some(Body::Service(service))) => self.has_vip_of(service, nodes),
-            _ => false,
-        };
-        self.replica.entries().filter(of_them).cloned().collect()
-    }
-
     fn ask_all(&mut self, now: Now) {
         let Some(removal) = &mut self.removal else { return };
         removal.news = false;
@@ -128,6 +114,7 @@ impl Machine {
             removal.waiting = others.iter().copied().collect();
         }
         let mut known = self.holdings_of(&dead);
+        known.extend(self.removals_by(&dead));
         known.extend(self.replica.entry(&Key::Node(self.me())).cloned());
         if others.is_empty() {
             return self.finish_removal(now);
@@ -185,6 +172,11 @@ impl Machine {
     }
 
     fn finish_removal(&mut self, now: Now) {
+        let Some(removal) = &self.removal else { return };
+        let last_words = match self.last_words(&removal.dead.clone()) {
+            Ok(last_words) => last_words,
+            Err(why) => return self.give_up(now, why),
+        };
         let Some(removal) = self.removal.take() else { return };
         let me = self.me();
         for space in self.spaces() {
@@ -195,12 +187,6 @@ impl Machine {
                 self.replica.write(Key::Holding(me, space), Some(Body::Holding(mine)));
             }
         }
-        // All of them before any is written: of these entries one may be heard
-        // without the others, and must leave those that the others are about.
-        let dead = self.replica.members().filter(|(id, _)| removal.dead.contains(id));
-        let last_words: Vec<(NodeId, Member)> = dead
-            .map(|(id, exchange)| (id, Member::Removed { heir: me, exchange, kept: self.kept(id) }))
-            .collect();
         for (id, removed) in last_words {
             self.replica.write(Key::Member(id), Some(Body::Member(removed)));
         }
@@ -210,19 +196,6 @@ impl Machine {
         self.rotate_key(now);
         self.rotate_key(now);
         self.outputs.push_back(Output::Removal(Ok(())));
-    }
-
-    /// The others that a node has admitted, and that are members still.
-    fn kept(&self, admitter: NodeId) -> BTreeSet<Brief> {
-        let admitted = |key: Key| self.replica.entry(&key).is_some_and(|e| e.author == admitter);
-        let members = self.replica.members().map(|(id, _)| id).filter(|id| *id != admitter);
-        members.filter(|id| admitted(Key::Member(*id))).map(|id| id.brief()).collect()
-    }
-
-    /// All spaces of which somebody owns something.
-    fn spaces(&self) -> BTreeSet<Space> {
-        let space = |e: &Entry| if let Key::Holding(_, s) = e.key { Some(s) } else { None };
-        self.replica.entries().filter_map(space).collect()
     }
 
     /// Answers [`Request::Estate`].
@@ -249,23 +222,9 @@ impl Machine {
         of.push(me);
         let mut told = self.introductions(dead);
         told.extend(self.holdings_of(&of));
+        told.extend(self.removals_by(dead));
+        told.extend(self.networks_of(dead));
         Response::Entries(told)
-    }
-
-    /// Whom the heir may not know, by whose word they belong, and where they are:
-    /// those that this host has admitted, and those that nodes have admitted that
-    /// are not asked themselves.
-    fn introductions(&self, dead: &[NodeId]) -> Vec<Entry> {
-        let me = self.me();
-        let asked = |id: &NodeId| *id != me && !dead.contains(id) && self.replica.is_member(id);
-        let mut keys = BTreeSet::new();
-        for (id, _) in self.replica.members() {
-            let by = self.replica.entry(&Key::Member(id)).map(|e| e.author);
-            if let Some(by) = by.filter(|by| !asked(by)) {
-                keys.extend([Key::Member(id), Key::Member(by), Key::Node(id)]);
-            }
-        }
-        keys.iter().filter_map(|key| self.replica.entry(key)).cloned().collect()
     }
 
     /// Whether this host has promised to trade nothing with a node any more: with

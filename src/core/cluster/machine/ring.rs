@@ -2,7 +2,8 @@
 //!
 //! Each key has a number. A new one is told to all, taken by everybody at once
 //! for what arrives, and used for what is sent after a while, when everybody
-//! has it. Whoever has missed it hears of it in a sync, which needs no ring.
+//! has it. Whoever has missed it hears of it in a sync, which needs no ring, and is
+//! looked for by those that get datagrams of a key that they do not have.
 
 use rand_core::Rng;
 

@@ -10,8 +10,9 @@ use foca::{Config, PeriodicParams};
 /// The default gossips and relays as memberlist's `DefaultLANConfig` does: to 3
 /// members each 200 ms, by 3 others. It probes twice as often, two members a second
 /// with 250 ms until indirect probes, and suspects for a shorter time, so that nearly
-/// all dead hosts are noticed within five seconds. Members are probed at random:
-/// with a probe a second, nobody probes a given one for 4.6 s in one case of a hundred.
+/// all dead hosts are noticed within five seconds. Each host probes the others in an
+/// order of its own: with a probe a second, and many hosts, nobody probes a given one
+/// for 4.6 s in one case of a hundred.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// How often one member is probed.

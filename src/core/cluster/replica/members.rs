@@ -3,10 +3,14 @@
 //! A removal names those that the removed node had admitted and that stay. Whom
 //! else it had admitted, nobody who stayed has heard of: these go with it, and
 //! those that they have admitted.
+//!
+//! So it is with networks. Who inherits the ranges of a removed node gives its VNIs
+//! and subnets to others, but those of networks that it knows: these the removal
+//! names, and what else turns up of the node's networks does not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::entry::{Body, Key, Member, NodeId};
+use super::super::entry::{Body, Brief, Entry, Key, Member, NodeId, brief};
 use super::Replica;
 
 impl Replica {
@@ -46,6 +50,39 @@ impl Replica {
         })
     }
 
+    /// Who has what was a node's: itself as long as it belongs, or else its heir, or
+    /// that one's. `None` where nobody does.
+    pub fn heir(&self, node: NodeId) -> Option<NodeId> {
+        self.bequeathed(node, |_| true)
+    }
+
+    /// In whose ranges a network stands; `None` if it went with one of those in
+    /// whose ranges it stood.
+    pub fn holder(&self, network: &[u8; 32], maker: NodeId) -> Option<NodeId> {
+        self.bequeathed(maker, |kept| kept.contains(&brief(network)))
+    }
+
+    fn bequeathed(&self, node: NodeId, left: impl Fn(&BTreeSet<Brief>) -> bool) -> Option<NodeId> {
+        let (mut owner, mut seen) = (node, BTreeSet::new());
+        while self.is_removed(&owner) {
+            match self.get(&Key::Member(owner))? {
+                Body::Member(Member::Removed { heir, kept, .. })
+                    if left(kept) && seen.insert(owner) =>
+                {
+                    owner = *heir;
+                }
+                _ => return None,
+            }
+        }
+        Some(owner)
+    }
+
+    /// Whether it is a network that went with a removed node.
+    pub(super) fn is_left_behind(&self, entry: &Entry) -> bool {
+        matches!((&entry.key, &entry.body), (Key::Network(id), Some(_))
+            if self.holder(id, entry.author).is_none())
+    }
+
     /// Whether a node does not belong by what is said of it, or by who says it.
     fn says_gone(&self, id: NodeId, by: NodeId) -> bool {
         self.is_named_removed(&id) || (by != id && self.gone.contains(&by) && !self.keeps(by, id))
@@ -60,7 +97,7 @@ impl Replica {
     }
 
     /// After what is said of a node's belonging has changed: finds out who is gone
-    /// with it.
+    /// with it, and which networks.
     pub(super) fn see_who_is_gone(&mut self, id: NodeId) {
         let Some(entry) = self.entries.get(&Key::Member(id)) else { return };
         let gone = self.says_gone(id, entry.author);
@@ -85,5 +122,9 @@ impl Replica {
         }
         let new: Vec<NodeId> = self.gone.difference(&before).copied().collect();
         new.into_iter().for_each(|id| self.sweep(id));
+        let networks = self.entries.range(Key::Network([0; 32])..=Key::Network([0xff; 32]));
+        let lost = networks.filter(|(_, e)| self.is_left_behind(e));
+        let lost: Vec<Key> = lost.map(|(key, _)| *key).collect();
+        lost.iter().for_each(|key| self.drop_entry(key));
     }
 }

@@ -189,10 +189,11 @@ impl Replica {
             && identity::verify(entry)
     }
 
-    /// Whether something newer is known, or its owner has deleted it.
+    /// Whether something newer is known, or its owner has deleted it, or it went with
+    /// a removed node.
     fn is_superseded(&self, entry: &Entry) -> bool {
         let newer = self.entries.get(&entry.key).is_some_and(|old| !entry.beats(old));
-        newer || self.is_under_floor(entry)
+        newer || self.is_under_floor(entry) || self.is_left_behind(entry)
     }
 
     fn is_under_floor(&self, entry: &Entry) -> bool {

@@ -47,7 +47,9 @@ fn resolve(tables: &mut Tables, name: &str) -> Option<Vec<IpAddr>> {
     let labels = name.split('.').flat_map(|l| [&[l.len() as u8][..], l.as_bytes()].concat());
     let name: Vec<u8> = labels.collect();
     let question = [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &name, &[0, 0, 1, 0, 1]].concat();
-    let Verdict::Answer(reply) = answer(&view, Transport::Datagram(4096), &question, 1) else { return None };
+    let Verdict::Answer(reply) = answer(&view, Transport::Datagram(4096), &question, 1) else {
+        return None;
+    };
     let records = reply[question.len()..].chunks_exact(16);
     let address = |r: &[u8]| IpAddr::from([r[12], r[13], r[14], r[15]]);
     let mut addresses: Vec<IpAddr> = records.map(address).collect();

@@ -2,6 +2,7 @@
 //! from who is cut off.
 
 mod absent;
+mod estate;
 mod parts;
 mod paths;
 mod removal;
@@ -72,6 +73,8 @@ struct Mesh {
     seed: u8,
     hosts: Vec<Machine>,
     cut: BTreeSet<usize>,
+    /// These and the others do not hear each other.
+    apart: BTreeSet<usize>,
     /// How removals ended.
     removals: Vec<Result<(), String>>,
     /// What each host was told last of the paths from it.
@@ -92,6 +95,7 @@ impl Mesh {
             seed,
             hosts: Vec::new(),
             cut: BTreeSet::new(),
+            apart: BTreeSet::new(),
             removals: Vec::new(),
             paths: BTreeMap::new(),
             sent: Vec::new(),
@@ -133,8 +137,12 @@ impl Mesh {
         self.hosts[n] = self.machine(n, 3, entries);
     }
 
-    fn at(&self, to: SocketAddr) -> Option<usize> {
-        (0..self.hosts.len()).find(|n| control(*n) == to && !self.cut.contains(n))
+    /// Who hears a host at an address.
+    fn at(&self, from: usize, to: SocketAddr) -> Option<usize> {
+        let island = |n: &usize| self.apart.contains(n);
+        let hears = |n: &usize| !self.cut.contains(n) && island(n) == island(&from);
+        let found = (0..self.hosts.len()).find(|n| control(*n) == to);
+        found.filter(|to| hears(to) && hears(&from))
     }
 
     /// Delivers until nobody has anything more to say at this moment.
@@ -154,16 +162,15 @@ impl Mesh {
     }
 
     fn deliver(&mut self, from: usize, output: Output) {
-        let cut = self.cut.contains(&from);
         match output {
             Output::Datagram { to, bytes } => {
-                if let Some(to) = self.at(to).filter(|_| !cut) {
+                if let Some(to) = self.at(from, to) {
                     self.sent.push((to, bytes.clone()));
                     self.hosts[to].datagram(self.now, &mut bytes.clone());
                 }
             }
             Output::Call { id: call, at, request, .. } => {
-                let to = self.at(at).filter(|_| !cut);
+                let to = self.at(from, at);
                 let response = to.map(|to| self.hosts[to].request(self.now, id(from), request));
                 self.hosts[from].answered(self.now, call, response);
             }
@@ -370,6 +377,28 @@ fn a_host_that_missed_two_keys_comes_back() {
     mesh.run(20_000);
     assert_eq!(mesh.hosts[2].key_number(), 5);
     assert_eq!(mesh.digests(0), mesh.digests(2));
+}
+
+#[test]
+fn islands_whose_keys_differ_find_each_other_soon() {
+    for seed in 0..4 {
+        let mut mesh = Mesh::seeded(6, 10 * seed);
+        mesh.apart = [3, 4, 5].into();
+        for _ in 0..3 {
+            let now = mesh.now;
+            mesh.hosts[0].rotate_key(now);
+            mesh.run(20_000);
+        }
+        let keys: Vec<u32> = mesh.hosts.iter().map(Machine::key_number).collect();
+        assert_eq!(keys, [4, 4, 4, 1, 1, 1]);
+        assert!(mesh.hosts.iter().all(|host| host.up().len() == 2));
+        mesh.apart.clear();
+        mesh.run(6000);
+        for (n, host) in mesh.hosts.iter().enumerate() {
+            assert_eq!(host.up().len(), 5, "{n}: {:?}", host.counters());
+            assert_eq!(mesh.digests(n), mesh.digests(0), "{n}");
+        }
+    }
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn with_a_secret_member() -> Mesh {
     mesh
 }
 
-fn known_to(mesh: &Mesh, n: usize) -> Vec<Entry> {
+pub(super) fn known_to(mesh: &Mesh, n: usize) -> Vec<Entry> {
     mesh.hosts[n].replica().entries().cloned().collect()
 }
 

@@ -14,7 +14,9 @@ fn removal_wins_over_any_later_admission_and_sweeps() {
         replica.accept(id(3), of_third.clone());
         assert_eq!(count(replica), 3);
     }
-    replicas[0].write(Key::Member(id(3)), Some(removed(1)));
+    let kept = [brief(&[1; 32])].into();
+    let gone = Member::Removed { heir: id(1), exchange: [0; 32], kept };
+    replicas[0].write(Key::Member(id(3)), Some(Body::Member(gone)));
     // Host 2 has not heard of it, and writes a newer admission.
     replicas[1].write(Key::Token, Some(Body::Secret(Secret([1; 32]))));
     for name in ["a", "b"] {
@@ -31,7 +33,10 @@ fn removal_wins_over_any_later_admission_and_sweeps() {
         assert!(replica.is_removed(&id(3)) && count(replica) == 0);
         assert_eq!(replica.accept(id(2), of_third.clone()), 0, "does not come back");
         assert!(replica.refused().is_empty(), "that is nobody's fault");
-        assert!(replica.get(&Key::Network([1; 32])).is_some(), "what it wrote for all stays");
+        assert!(
+            replica.get(&Key::Network([1; 32])).is_some(),
+            "a network that the removal names stays"
+        );
     }
     assert_eq!(digests(&replicas[0]), digests(&replicas[1]));
 }
@@ -51,6 +56,38 @@ fn a_removal_reaches_who_asks_and_who_is_asked() {
 }
 
 proptest! {
+    #[test]
+    fn which_networks_stay_depends_on_no_order(order in Just((0..7).collect::<Vec<usize>>()).prop_shuffle()) {
+        let admit = |n: u8, v| identity(1).sign_entry(Key::Member(id(n)), Version(v), Some(admitted(n)));
+        let made = |n: u8, v| identity(2).sign_entry(Key::Network([n; 32]), Version(v), Some(network(n, "n")));
+        let gone = |by: u8, n: u8, kept: &[u8], v| {
+            let kept = kept.iter().map(|n| brief(&[*n; 32])).collect();
+            let body = Body::Member(Member::Removed { heir: id(by), exchange: [0; 32], kept });
+            identity(by).sign_entry(Key::Member(id(n)), Version(v), Some(body))
+        };
+        // 3 inherits from 2, which has made networks 4 to 6; and 1 from 3.
+        let told = [
+            admit(2, 1), admit(3, 2), made(4, 3), made(5, 4), made(6, 5),
+            gone(3, 2, &[4, 5], 6), gone(1, 3, &[4, 6], 7),
+        ];
+        let (mut one, mut other) = (Replica::new(identity(1)), Replica::new(identity(9)));
+        one.write(Key::Member(id(1)), Some(admitted(1)));
+        one.write(Key::Member(id(9)), Some(admitted(9)));
+        other.restore(all(&one));
+        one.accept(id(9), told.to_vec());
+        for i in order {
+            other.accept(id(1), vec![told[i].clone()]);
+        }
+        sync(&mut other, &mut one);
+        for replica in [&one, &other] {
+            let networks = replica.live(Key::Network([0; 32])..=Key::Network([255; 32]));
+            let networks: Vec<Key> = networks.map(|(key, _)| *key).collect();
+            prop_assert_eq!(networks, [Key::Network([4; 32])]);
+            prop_assert_eq!(replica.heir(id(2)), Some(id(1)));
+        }
+        prop_assert_eq!(digests(&one), digests(&other));
+    }
+
     #[test]
     fn who_goes_with_a_removed_node_depends_on_no_order(order in Just((0..6).collect::<Vec<usize>>()).prop_shuffle()) {
         let admit = |by: u8, n: u8, v| identity(by).sign_entry(Key::Member(id(n)), Version(v), Some(admitted(n)));

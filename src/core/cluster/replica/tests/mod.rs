@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
-use super::super::entry::{EndpointBody, Member, Pools, Secret};
+use super::super::entry::{EndpointBody, Member, Pools, Secret, brief};
 use super::super::holding::{Holding, Range};
 use super::super::rpc::{MAX_MESSAGE, Request, Response};
 use super::*;
