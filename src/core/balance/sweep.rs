@@ -6,12 +6,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::balancer::{Balancer, Judgement};
+use super::balancer::Balancer;
 use super::flow::{Flow, Phase};
 use super::reset::{self, End};
 use super::slab::FlowId;
+use super::vip::Standing;
 use crate::core::Now;
 use crate::core::plan::{Network, Plan, Target};
+use crate::wire::frame::protocol;
 use crate::wire::vxlan::Vni;
 
 /// How long the hand takes once round.
@@ -23,6 +25,19 @@ const REVIEW: FlowId = 4096;
 /// Resets that it sends then, at most.
 const RESETS: usize = 256;
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// What becomes of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It goes on, found to be good with this version of the virtual IP.
+    Keep(u64),
+    /// It is not known yet.
+    Wait,
+    /// It is forgotten; its next packet begins another.
+    Anew,
+    /// It is broken off.
+    Reset,
+}
 
 /// RST with ACK.
 const RESET: u8 = 0x14;
@@ -57,6 +72,53 @@ pub struct Notice {
 }
 
 impl Balancer {
+    /// Looks whether backends have changed, or containers gone; if so, every flow is
+    /// looked at, some with each [tick](Balancer::tick).
+    pub fn replan(&mut self, plan: &Plan) {
+        let mut changed = false;
+        self.services.retain(|(vni, ip), service| {
+            let vip = plan.network(*vni).and_then(|network| network.vip(*ip));
+            let version = vip.map_or(0, |vip| vip.version);
+            changed |= version != service.version;
+            service.version = version;
+            // Also one that is yet to come back.
+            vip.is_some() || self.grace.is_some()
+        });
+        if changed || self.flows.ports().any(|port| plan.port(port).is_none()) {
+            self.review();
+        }
+    }
+
+    /// What becomes of a flow, as the plan is now. `again`: its client asks for the
+    /// connection anew.
+    pub(super) fn judge(
+        &self,
+        network: Option<&Network>,
+        flow: &Flow,
+        now: Now,
+        again: bool,
+    ) -> Judgement {
+        let vip = network.and_then(|network| network.vip(flow.vip()));
+        let there = network.is_some_and(|network| network.station(flow.backend()).is_some());
+        let backend = vip.filter(|_| there).and_then(|vip| vip.backend(flow.backend()));
+        let connection = matches!(flow.protocol, protocol::TCP | protocol::SCTP);
+        let unanswered = flow.phase == Phase::Opening;
+        match (vip, backend) {
+            (_, None) if flow.version == 0 && self.grace.is_some_and(|end| now < end) => {
+                Judgement::Wait
+            }
+            (Some(vip), None) if unanswered && !vip.is_down() => Judgement::Anew,
+            (_, None) if flow.is_tcp() && flow.phase != Phase::Closed => Judgement::Reset,
+            (_, None) => Judgement::Anew,
+            (_, Some(b)) if b.standing == Standing::Unhealthy && !connection => Judgement::Anew,
+            (_, Some(b)) if again && unanswered && !b.is_usable() => Judgement::Anew,
+            // Asked again, until there is an answer, whether its client asks again.
+            (Some(_), Some(b)) if unanswered && !b.is_usable() => Judgement::Keep(flow.version),
+            (Some(vip), Some(_)) => Judgement::Keep(vip.version),
+            (None, Some(_)) => Judgement::Anew, // a backend is one of a virtual IP
+        }
+    }
+
     /// When [`Balancer::tick`] wants to be called.
     pub fn due(&self) -> Option<Now> {
         let review = self.sweep.review.as_ref().map(|review| review.next);
