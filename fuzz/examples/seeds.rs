@@ -63,7 +63,7 @@ fn balance() -> io::Result<()> {
     for (scheduler, name) in [(0, "turns"), (1, "maglev"), (2, "least")] {
         let first = [scheduler];
         let write = |what: &str, steps: &[&[u8]]| {
-            let steps = [&[&first], steps].concat().concat();
+            let steps = [&[&first[..]], steps].concat().concat();
             seed("balance", &format!("{name}-{what}"), &steps)
         };
         write("connection", &[&whole])?;

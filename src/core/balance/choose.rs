@@ -71,7 +71,9 @@ impl Balancer {
         let Context { network, now, .. } = context;
         let mut clash = false;
         let mut last = None;
-        for ip in self.candidates(vip, opening, now) {
+        let (first, place) = self.place(vip, opening, now);
+        let others = vip.around(place).take(TRIES).map(|b| b.ip);
+        for ip in first.into_iter().chain(others) {
             if last.replace(ip) == Some(ip) {
                 continue;
             }
@@ -106,42 +108,33 @@ impl Balancer {
         }
     }
 
-    /// Backends in the order in which they should be tried.
-    fn candidates(&mut self, vip: &Vip, opening: &Opening, now: Now) -> Vec<IpAddr> {
+    /// The backend that should be asked first, if it is not the next in the table, and
+    /// the place in the table from which on the others are asked.
+    fn place(&mut self, vip: &Vip, opening: &Opening, now: Now) -> (Option<IpAddr>, u64) {
         let Opening { vni, client, ports, protocol, .. } = *opening;
-        let own = vip.affinity.and_then(|_| self.affinity.find(&(vni, vip.ip, client), now));
-        let own = own.filter(|ip| vip.backend(*ip).is_some_and(Backend::is_usable));
-        let start = mix(self.seed ^ u64::from(vni.get()));
+        let seed = mix(self.seed ^ u64::from(vni.get()));
         let service = self
             .services
             .entry((vni, vip.ip))
-            .or_insert(Service { version: vip.version, turn: stir(start, vip.ip) });
-        let place = match vip.scheduler {
+            .or_insert(Service { version: vip.version, turn: stir(seed, vip.ip) });
+        if vip.scheduler == Scheduler::Maglev {
             // All hosts agree on a client's, or a flow's, place.
-            Scheduler::Maglev => {
-                let of_client = stir(0, client);
-                let of_flow = u64::from(ports.0) << 32 | u64::from(ports.1) << 8;
-                let flow = if vip.affinity.is_some() { 0 } else { of_flow | u64::from(protocol) };
-                mix(of_client ^ flow)
-            }
-            _ => {
-                service.turn = service.turn.wrapping_add(1);
-                service.turn
-            }
-        };
-        let mut order: Vec<IpAddr> = own.into_iter().collect();
-        match vip.scheduler {
-            Scheduler::LeastConn => {
-                // Of those with equally few, the next in turn.
-                let load = |b: &Backend| u64::from(self.flows.live(vni, b.ip)) + 1;
-                let less = |a: &&Backend, b: &&Backend| {
-                    (load(a) * u64::from(b.weight)).cmp(&(load(b) * u64::from(a.weight)))
-                };
-                order.extend(vip.around(place).min_by(less).map(|b| b.ip));
-                order.extend(vip.around(place).take(TRIES).map(|b| b.ip));
-            }
-            _ => order.extend(vip.around(place).take(TRIES).map(|b| b.ip)),
+            let flow = u64::from(ports.0) << 32 | u64::from(ports.1) << 8 | u64::from(protocol);
+            let flow = if vip.affinity.is_some() { 0 } else { flow };
+            return (None, mix(stir(0, client) ^ flow));
         }
-        order
+        service.turn = service.turn.wrapping_add(1);
+        let place = service.turn;
+        let own = vip.affinity.and_then(|_| self.affinity.find(&(vni, vip.ip, client), now));
+        let own = own.filter(|ip| vip.backend(*ip).is_some_and(Backend::is_usable));
+        if own.is_some() || vip.scheduler != Scheduler::LeastConn {
+            return (own, place);
+        }
+        // Of those with equally few flows, the next in turn.
+        let load = |b: &Backend| u64::from(self.flows.live(vni, b.ip)) + 1;
+        let less = |a: &&Backend, b: &&Backend| {
+            (load(a) * u64::from(b.weight)).cmp(&(load(b) * u64::from(a.weight)))
+        };
+        (vip.around(place).min_by(less).map(|b| b.ip), place)
     }
 }

@@ -17,6 +17,7 @@ const FORMAT: u8 = 1;
 /// How long the plan may take to be whole again after a restart. Until then flows
 /// that were taken over keep backends that it does not know yet.
 const GRACE: Duration = Duration::from_secs(60);
+
 /// Appends a flow.
 fn write(out: &mut Vec<u8>, flow: &Saved) {
     if out.is_empty() {
