@@ -41,9 +41,39 @@ fn main() -> io::Result<()> {
     seed("mss", "syn", &[&[4, 0, 2], &syn().build(Sum::Complete)[..]].concat())?;
     seed("frame", "arp", &arp())?;
     names()?;
+    balance()?;
     sealed()?;
     seals()?;
     cluster()
+}
+
+/// Connections through virtual IPs and what may happen to them.
+fn balance() -> io::Result<()> {
+    // From container 0 to the first service, port 1000 to 80: SYN, its answer by each
+    // of the others, data, FIN from both.
+    let syn = [0, 2, 0x06];
+    let answers: Vec<u8> = (1..4).flat_map(|from| [3, 2 | from << 2, 0x39]).collect();
+    let (data, fin) = ([0, 2, 0x26], [0, 2, 0x46]);
+    let fins: Vec<u8> = (1..4).flat_map(|from| [3, 2 | from << 2, 0x49]).collect();
+    let whole = [&syn[..], &answers, &data, &fin, &fins].concat();
+    let (asks, settle) = ([0, 1, 0x06], [7, 2, 0]);
+    // Every backend of the first service gone, then restored one by one.
+    let gone: Vec<u8> = (0..4).flat_map(|n| [6, n << 1, 7]).collect();
+    let back: Vec<u8> = (0..4).flat_map(|n| [6, n << 1, 0x10]).collect();
+    for (scheduler, name) in [(0, "turns"), (1, "maglev"), (2, "least")] {
+        let first = [scheduler];
+        let write = |what: &str, steps: &[&[u8]]| {
+            let steps = [&[&first[..]], steps].concat().concat();
+            seed("balance", &format!("{name}-{what}"), &steps)
+        };
+        write("connection", &[&whole])?;
+        write("gone", &[&syn, &answers, &data, &gone, &settle, &data, &back, &syn])?;
+        write("datagrams", &[&asks, &asks, &gone, &asks, &back, &asks, &[5, 4, 0], &asks])?;
+        write("restart", &[&syn, &answers, &data, &[7, 0, 0], &gone, &data, &back, &data])?;
+        write("condemned", &[&syn, &answers, &data, &[7, 1, 0], &[7, 1, 4], &[7, 1, 6]])?;
+        write("again", &[&whole, &syn, &[5, 3, 0], &syn, &settle])?;
+    }
+    Ok(())
 }
 
 /// Questions over UDP, each with an OPT record.

@@ -6,9 +6,15 @@ use vxmesh::wire::vnet::Kind;
 // Where the shared test code looks for what it uses.
 use vxmesh::wire::{coalesce, frame, gso, vnet};
 
+#[path = "../../src/core/balance/testing.rs"]
+pub mod balance;
 pub mod hosts;
 #[path = "../../src/wire/testing.rs"]
 pub mod testing;
+
+mod house {
+    pub(super) use vxmesh::{core, wire};
+}
 
 /// Where the transport's checksum field is, if it has one that is understood.
 pub fn checksum_field(view: &View) -> Option<usize> {

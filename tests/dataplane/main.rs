@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod sealed;
+mod services;
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};

@@ -10,7 +10,8 @@
 //! | conntrack, slab | all flows: found by packets of both directions, bounded, fair |
 //! | fragments, affinity | what later fragments, and later flows of a client, have to follow |
 //! | balancer | decides about packets |
-//! | sweep | what is done to flows without a packet of theirs |
+//! | choose | which backend a new flow is given |
+//! | sweep | what becomes of flows when backends change, or when their time is up |
 //! | [`reset`] | TCP resets |
 //! | saved | flows on their way from one daemon to the next |
 //!
@@ -32,6 +33,7 @@ mod house {
 
 mod affinity;
 mod balancer;
+mod choose;
 mod conntrack;
 mod flow;
 mod fragments;

@@ -6,12 +6,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::balancer::{Balancer, Judgement};
+use super::balancer::Balancer;
 use super::flow::{Flow, Phase};
 use super::reset::{self, End};
 use super::slab::FlowId;
+use super::vip::Standing;
 use crate::core::Now;
 use crate::core::plan::{Network, Plan, Target};
+use crate::wire::frame::protocol;
 use crate::wire::vxlan::Vni;
 
 /// How long the hand takes once round.
@@ -22,7 +24,23 @@ const STEP: FlowId = 1024;
 const REVIEW: FlowId = 4096;
 /// Resets that it sends then, at most.
 const RESETS: usize = 256;
+/// Seconds without a datagram after which a flow need not be finished by a backend that
+/// is about to go: nobody says which one was the last.
+const QUIET: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// What becomes of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// It goes on, found to be good with this version of the virtual IP.
+    Keep(u64),
+    /// It is not known yet.
+    Wait,
+    /// It is forgotten; its next packet begins another.
+    Anew,
+    /// It is broken off.
+    Reset,
+}
 
 /// RST with ACK.
 const RESET: u8 = 0x14;
@@ -35,6 +53,8 @@ pub(super) struct Sweep {
     review: Option<Review>,
     /// Backends whose flows are to end.
     condemned: BTreeSet<(Vni, IpAddr)>,
+    /// Backends that are about to go.
+    parting: BTreeSet<(Vni, IpAddr)>,
     out: Vec<Notice>,
 }
 
@@ -57,6 +77,53 @@ pub struct Notice {
 }
 
 impl Balancer {
+    /// Looks whether backends have changed, or containers gone; if so, every flow is
+    /// looked at, some with each [tick](Balancer::tick).
+    pub fn replan(&mut self, plan: &Plan) {
+        let mut changed = false;
+        self.services.retain(|(vni, ip), service| {
+            let vip = plan.network(*vni).and_then(|network| network.vip(*ip));
+            let version = vip.map_or(0, |vip| vip.version);
+            changed |= version != service.version;
+            service.version = version;
+            // Also one that is yet to come back.
+            vip.is_some() || self.grace.is_some()
+        });
+        if changed || self.flows.ports().any(|port| plan.port(port).is_none()) {
+            self.review();
+        }
+    }
+
+    /// What becomes of a flow, as the plan is now. `again`: its client asks for the
+    /// connection anew.
+    pub(super) fn judge(
+        &self,
+        network: Option<&Network>,
+        flow: &Flow,
+        now: Now,
+        again: bool,
+    ) -> Judgement {
+        let vip = network.and_then(|network| network.vip(flow.vip()));
+        let there = network.is_some_and(|network| network.station(flow.backend()).is_some());
+        let backend = vip.filter(|_| there).and_then(|vip| vip.backend(flow.backend()));
+        let connection = matches!(flow.protocol, protocol::TCP | protocol::SCTP);
+        let unanswered = flow.phase == Phase::Opening;
+        match (vip, backend) {
+            (_, None) if flow.version == 0 && self.grace.is_some_and(|end| now < end) => {
+                Judgement::Wait
+            }
+            (Some(vip), None) if unanswered && !vip.is_down() => Judgement::Anew,
+            (_, None) if flow.is_tcp() && flow.phase != Phase::Closed => Judgement::Reset,
+            (_, None) => Judgement::Anew,
+            (_, Some(b)) if b.standing == Standing::Unhealthy && !connection => Judgement::Anew,
+            (_, Some(b)) if again && unanswered && !b.is_usable() => Judgement::Anew,
+            // Asked again, until there is an answer, whether its client asks again.
+            (Some(_), Some(b)) if unanswered && !b.is_usable() => Judgement::Keep(flow.version),
+            (Some(vip), Some(_)) => Judgement::Keep(vip.version),
+            (None, Some(_)) => Judgement::Anew, // a backend is one of a virtual IP
+        }
+    }
+
     /// When [`Balancer::tick`] wants to be called.
     pub fn due(&self) -> Option<Now> {
         let review = self.sweep.review.as_ref().map(|review| review.next);
@@ -89,8 +156,15 @@ impl Balancer {
         self.review();
     }
 
+    /// Forgets flows to these backends, which are about to go, that have no end of their
+    /// own, and that nobody has used for a moment.
+    pub fn part(&mut self, vni: Vni, backends: &[IpAddr]) {
+        self.sweep.parting.extend(backends.iter().map(|ip| (vni, *ip)));
+        self.review();
+    }
+
     /// Looks at every flow from now on.
-    pub(in crate::core) fn review(&mut self) {
+    pub(super) fn review(&mut self) {
         match &mut self.sweep.review {
             Some(review) => review.again = true,
             None => self.sweep.review = Some(Review { at: 0, next: Now::ZERO, again: false }),
@@ -135,6 +209,7 @@ impl Balancer {
             self.sweep.review = Some(Review { at: 0, next: now + PAUSE, again: false });
         } else {
             self.sweep.condemned.clear();
+            self.sweep.parting.clear();
         }
     }
 
@@ -157,6 +232,14 @@ impl Balancer {
                 Some(network) => self.break_off(network, id),
                 None => drop(self.flows.remove(id)),
             }
+            return;
+        }
+        let endless = !matches!(flow.protocol, protocol::TCP | protocol::SCTP);
+        if endless
+            && flow.age(now) >= QUIET
+            && self.sweep.parting.contains(&(flow.vni, flow.backend()))
+        {
+            self.flows.remove(id);
             return;
         }
         match (self.judge(network, flow, now, false), network) {

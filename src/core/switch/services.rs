@@ -141,8 +141,12 @@ impl Switch {
             return;
         }
         if is_icmp(view) {
-            let to_client = |quote: &Quote| quote.source == view.destination;
-            let Some(quote) = Quote::read(frame, view).filter(to_client) else { return };
+            // Of others than the backend and the router it is no business.
+            let honest = |quote: &Quote| {
+                quote.source == view.destination
+                    && (view.source == quote.destination || network.is_gateway(view.source))
+            };
+            let Some(quote) = Quote::read(frame, view).filter(honest) else { return };
             if let Some(vip) = self.balancer.error_in(network.vni, &quote) {
                 frame[6..12].copy_from_slice(&network.router_mac.0);
                 readdress_error(frame, view, &quote, Side::Source, vip);
@@ -199,12 +203,12 @@ impl Switch {
         self.balancer.stats()
     }
 
-    /// Flows to any of these backends that are not closed. While there are, all flows
-    /// are looked at, in case some are over.
+    /// Flows to any of these backends, which are about to go, that are not over. Flows
+    /// of datagrams are, after a moment of silence.
     pub fn flows(&mut self, vni: Vni, backends: &[IpAddr]) -> u64 {
         let live = self.balancer.live(vni, backends);
         if live > 0 {
-            self.balancer.review();
+            self.balancer.part(vni, backends);
         }
         live
     }

@@ -97,6 +97,11 @@ fn errors_about_what_never_was_are_dropped() {
         let error = about(family, server, client, &direct);
         let (verdict, frame) = from_home(&mut lab, remote(), error.clone());
         assert_eq!((verdict, frame), (Verdict::To(Target::Port(A)), error));
+        // And what a bystander says does not become the service's word.
+        let (_, sent) = ask(&mut lab, family, 40_000);
+        let error = about(family, other, client, &sent);
+        let (verdict, frame) = from_home(&mut lab, b(), error.clone());
+        assert_eq!((verdict, frame), (Verdict::To(Target::Port(A)), error));
     }
 }
 
