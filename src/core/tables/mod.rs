@@ -27,8 +27,8 @@ pub use id::Id;
 pub(in crate::core) use network::FIRST_VNI;
 pub use network::{Network, NewNetwork};
 
-use super::names::Zone;
 use super::ledger::{Ledger, Reading};
+use super::names::Zone;
 use super::plan::{self, PortId};
 use crate::wire::{sealed, vxlan};
 
