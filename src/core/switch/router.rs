@@ -24,7 +24,7 @@ impl Switch {
         if network.is_gateway(destination) {
             return self.at_router(arrival, frame);
         }
-        let vip = network.vip(destination);
+        let vip = network.versioned_vip(destination);
         if vip.is_none() && network.subnet_of(destination).is_none() {
             return self.complain(arrival, frame, Complaint::NoRoute);
         }

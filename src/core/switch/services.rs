@@ -19,17 +19,22 @@ use crate::wire::vxlan::Vni;
 
 impl Switch {
     /// A packet to a virtual IP.
-    pub(super) fn balance(&mut self, arrival: Arrival, frame: &mut [u8], vip: &Vip) -> Verdict {
+    pub(super) fn balance(
+        &mut self,
+        arrival: Arrival,
+        frame: &mut [u8],
+        versioned: (u64, &Vip),
+    ) -> Verdict {
         let Target::Port(port) = arrival.from else {
             // Replies could not be told from others where they leave for a foreign VTEP.
             return self.complain(arrival, frame, Complaint::HostUnreachable);
         };
         let view = arrival.view;
         if is_icmp(view) {
-            return self.icmp_to_vip(arrival, frame, vip);
+            return self.icmp_to_vip(arrival, frame);
         }
         let packet = Packet::read(frame, view);
-        match self.balancer.outbound(arrival.context(), vip, port, &packet) {
+        match self.balancer.outbound(arrival.context(), versioned, port, &packet) {
             Ok(Route::Backend(station, ip)) => {
                 let verdict = self.forward(arrival, frame, station.target);
                 if matches!(verdict, Verdict::To(_)) {
@@ -42,15 +47,15 @@ impl Switch {
             Ok(Route::Back(ip)) => {
                 let partial = is_partial(arrival.offload, view);
                 turn_back(arrival, frame);
-                readdress(frame, view, partial, Side::Source, vip.ip);
+                readdress(frame, view, partial, Side::Source, view.destination);
                 readdress(frame, view, partial, Side::Destination, ip);
                 Verdict::To(arrival.from)
             }
-            Err(refusal) => self.refuse(arrival, frame, vip, refusal),
+            Err(refusal) => self.refuse(arrival, frame, refusal),
         }
     }
 
-    fn refuse(&mut self, arrival: Arrival, frame: &[u8], vip: &Vip, refusal: Refusal) -> Verdict {
+    fn refuse(&mut self, arrival: Arrival, frame: &[u8], refusal: Refusal) -> Verdict {
         let reason = match refusal {
             Refusal::Short => arrival.malformed(),
             Refusal::PortZero => Reason::PortZero,
@@ -59,10 +64,10 @@ impl Switch {
             Refusal::Clash => Reason::FlowClash,
             Refusal::Full => Reason::FlowTableFull,
             Refusal::NoFlow(segment) => {
-                return self.reset(arrival, frame, vip.ip, &segment, Reason::NoFlow);
+                return self.reset(arrival, frame, &segment, Reason::NoFlow);
             }
             Refusal::NoBackend(Some(segment)) => {
-                return self.reset(arrival, frame, vip.ip, &segment, Reason::NoBackend);
+                return self.reset(arrival, frame, &segment, Reason::NoBackend);
             }
             Refusal::NoBackend(None) => {
                 return self.unreachable(arrival, frame, Reason::NoBackend);
@@ -84,7 +89,6 @@ impl Switch {
         &mut self,
         arrival: Arrival,
         frame: &[u8],
-        vip: IpAddr,
         segment: &Segment,
         reason: Reason,
     ) -> Verdict {
@@ -95,7 +99,7 @@ impl Switch {
         if segment.rst() || !self.resets.take((network.vni, from), now, 1) {
             return Verdict::Drop(reason);
         }
-        let router = End { mac: network.router_mac, ip: vip, port: ports.1 };
+        let router = End { mac: network.router_mac, ip: view.destination, port: ports.1 };
         let client = End { mac: view.src, ip: view.source, port: ports.0 };
         reset::write(&mut self.reply, router, client, segment.refusal());
         Verdict::Reply(Some(reason))
@@ -103,7 +107,7 @@ impl Switch {
 
     /// Ping is answered as the gateway answers it; an error goes to the backend whose
     /// packet it is about.
-    fn icmp_to_vip(&mut self, arrival: Arrival, frame: &mut [u8], vip: &Vip) -> Verdict {
+    fn icmp_to_vip(&mut self, arrival: Arrival, frame: &mut [u8]) -> Verdict {
         let view = arrival.view;
         if !icmp::is_error(frame, view) {
             return self.at_router(arrival, frame);
@@ -125,8 +129,8 @@ impl Switch {
             Some((quote, Route::Back(ip))) => {
                 turn_back(arrival, frame);
                 readdress_quoted(frame, view, &quote, Side::Source, ip);
-                readdress_quoted(frame, view, &quote, Side::Destination, vip.ip);
-                readdress(frame, view, false, Side::Source, vip.ip);
+                readdress_quoted(frame, view, &quote, Side::Destination, view.destination);
+                readdress(frame, view, false, Side::Source, view.destination);
                 readdress(frame, view, false, Side::Destination, ip);
                 Verdict::To(arrival.from)
             }
