@@ -106,8 +106,9 @@ impl Balancer {
     }
 
     /// Whether replies on this network may be those of a flow.
+    #[inline]
     pub fn is_busy(&self, network: &Network) -> bool {
-        (network.has_vips() || self.grace.is_some()) && self.flows.len() > 0
+        self.flows.len() > 0 && (network.has_vips() || self.grace.is_some())
     }
 
     /// What became of flows.

@@ -43,7 +43,9 @@ impl Switch {
         let verdict = self.forward(arrival, frame, target);
         if matches!(verdict, Verdict::To(_)) {
             rewrite(frame, view, network.router_mac, mac);
-            self.unbalance(arrival, frame, verdict);
+            if self.may_be_reply(network, target) {
+                self.unbalance(arrival, frame);
+            }
         }
         verdict
     }

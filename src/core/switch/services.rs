@@ -10,7 +10,7 @@ use crate::core::Now;
 use crate::core::balance::reset::{self, End};
 use crate::core::balance::{Context, Notice, Packet, Refusal, Route, Segment, Stats, Vip};
 use crate::core::drops::Reason;
-use crate::core::plan::{Plan, Target};
+use crate::core::plan::{Network, Plan, Target};
 use crate::wire::frame::{Net, View, protocol};
 use crate::wire::partial::looks_partial;
 use crate::wire::quote::Quote;
@@ -137,13 +137,32 @@ impl Switch {
         }
     }
 
-    /// A frame on its way to a container of this host: a reply, or an error about a
-    /// translated packet, comes from the virtual IP.
-    pub(super) fn unbalance(&mut self, arrival: Arrival, frame: &mut [u8], verdict: Verdict) {
-        let Arrival { network, view, .. } = arrival;
-        if !matches!(verdict, Verdict::To(Target::Port(_))) || !self.balancer.is_busy(network) {
-            return;
+    /// Whether a frame that goes there is to be shown to [`Switch::unbalance`].
+    #[inline]
+    pub(super) fn may_be_reply(&self, network: &Network, target: Target) -> bool {
+        matches!(target, Target::Port(_)) && self.balancer.is_busy(network)
+    }
+
+    /// As [`Switch::forward`], for what may be a reply.
+    #[inline(never)] // out of the way of networks without services
+    pub(super) fn forward_reply(
+        &mut self,
+        arrival: Arrival,
+        frame: &mut [u8],
+        target: Target,
+    ) -> Verdict {
+        let verdict = self.forward(arrival, frame, target);
+        if verdict == Verdict::To(target) {
+            self.unbalance(arrival, frame);
         }
+        verdict
+    }
+
+    /// A frame for a container of this host: a reply, or an error about a translated
+    /// packet, comes from the virtual IP.
+    #[inline(never)]
+    pub(super) fn unbalance(&mut self, arrival: Arrival, frame: &mut [u8]) {
+        let Arrival { network, view, .. } = arrival;
         if is_icmp(view) {
             // Of others than the backend and the router it is no business.
             let honest = |quote: &Quote| {
