@@ -106,8 +106,9 @@ impl Balancer {
     }
 
     /// Whether replies on this network may be those of a flow.
+    #[inline]
     pub fn is_busy(&self, network: &Network) -> bool {
-        (network.has_vips() || self.grace.is_some()) && self.flows.len() > 0
+        self.flows.len() > 0 && (network.has_vips() || self.grace.is_some())
     }
 
     /// What became of flows.
@@ -120,14 +121,15 @@ impl Balancer {
         backends.iter().map(|ip| u64::from(self.flows.live(vni, *ip))).sum()
     }
 
-    /// A packet from the container at `port` to a virtual IP.
+    /// A packet from the container at `port` to a virtual IP, which comes with its
+    /// version.
     ///
     /// # Errors
     /// Why it goes nowhere.
     pub fn outbound(
         &mut self,
         context: Context,
-        vip: &Vip,
+        (version, vip): (u64, &Vip),
         port: PortId,
         packet: &Packet,
     ) -> Result<Route, Refusal> {
@@ -142,7 +144,7 @@ impl Balancer {
         }
         let Context { network, protocol, addresses, .. } = context;
         let tuple = Tuple::new(network.vni, protocol, addresses, ports);
-        let route = match self.known(context, vip, port, &tuple, segment)? {
+        let route = match self.known(context, version, port, &tuple, segment)? {
             Some(route) => route,
             None => self.open(context, vip, port, ports, segment)?,
         };
@@ -160,7 +162,7 @@ impl Balancer {
     fn known(
         &mut self,
         context: Context,
-        vip: &Vip,
+        version: u64,
         port: PortId,
         tuple: &Tuple,
         segment: Option<&Segment>,
@@ -184,7 +186,7 @@ impl Balancer {
         }
         let (backend, hairpin) = (flow.backend(), flow.is_hairpin());
         let station = network.station(backend);
-        if flow.version != vip.version || flow.port.is_none() || station.is_none() {
+        if flow.version != version || flow.port.is_none() || station.is_none() {
             match self.judge(Some(network), flow, now, opens) {
                 Judgement::Keep(version) => self.flows.confirm(id, version, Some(port)),
                 Judgement::Wait => return Err(Refusal::BackendGone),

@@ -168,7 +168,8 @@ pub struct Network {
     narrow: Vec<(IpAddr, u16)>,
     fdb: Map<Mac, Target>,
     stations: Map<IpAddr, Station>,
-    vips: Map<IpAddr, Arc<Vip>>,
+    /// With their versions, so that packets of known flows need not look behind the pointer.
+    vips: Map<IpAddr, (u64, Arc<Vip>)>,
 }
 
 impl Network {
@@ -188,7 +189,7 @@ impl Network {
         let mut vips = map::map(seed);
         // An endpoint's address is no VIP, whatever the tables say.
         let unclaimed = spec.vips.into_iter().filter(|vip| !stations.contains_key(&vip.ip));
-        vips.extend(unclaimed.map(|vip| (vip.ip, vip)));
+        vips.extend(unclaimed.map(|vip| (vip.ip, (vip.version, vip))));
         let mut members: Vec<IpAddr> = spec.remotes.iter().map(|r| r.vtep).collect();
         members.sort_unstable();
         members.dedup();
@@ -234,7 +235,12 @@ impl Network {
 
     /// The service with this virtual IP.
     pub fn vip(&self, ip: IpAddr) -> Option<&Arc<Vip>> {
-        self.vips.get(&ip)
+        self.vips.get(&ip).map(|(_, vip)| vip)
+    }
+
+    /// As [`Network::vip`], with its [`Vip::version`].
+    pub fn versioned_vip(&self, ip: IpAddr) -> Option<(u64, &Vip)> {
+        self.vips.get(&ip).map(|(version, vip)| (*version, &**vip))
     }
 
     /// Whether it has services.

@@ -185,7 +185,12 @@ impl Switch {
             None if foreign && view.dst == network.router_mac => self.route(arrival, frame),
             None => {
                 let verdict = deliver(network, view);
-                self.unbalance(arrival, frame, verdict);
+                match verdict {
+                    Verdict::To(target) if self.may_be_reply(network, target) => {
+                        self.unbalance(arrival, frame);
+                    }
+                    _ => {}
+                }
                 verdict
             }
         }
@@ -226,11 +231,10 @@ impl Switch {
     /// Unicast within the network, from a container.
     fn bridge(&mut self, arrival: Arrival, frame: &mut [u8]) -> Verdict {
         match self.locate(arrival.network, arrival.view.dst, arrival.now) {
-            Some(target) => {
-                let verdict = self.forward(arrival, frame, target);
-                self.unbalance(arrival, frame, verdict);
-                verdict
+            Some(target) if self.may_be_reply(arrival.network, target) => {
+                self.forward_reply(arrival, frame, target)
             }
+            Some(target) => self.forward(arrival, frame, target),
             None if arrival.network.foreign.is_empty() => Verdict::Drop(Reason::UnknownUnicast),
             None => self.flood_foreign(arrival.network),
         }
@@ -244,6 +248,7 @@ impl Switch {
 
     /// Hands the frame on, unless it would go back to where it came from, out
     /// of one tunnel into another, or does not fit the path.
+    #[inline(always)] // two words decide; the call would copy all circumstances
     fn forward(&mut self, arrival: Arrival, frame: &mut [u8], target: Target) -> Verdict {
         match (arrival.from, target) {
             (Target::Vtep(_), Target::Vtep(_)) => Verdict::Drop(Reason::NotHere),

@@ -25,7 +25,7 @@ impl Switch {
         if network.is_gateway(destination) {
             return self.at_router(arrival, frame);
         }
-        let vip = network.vip(destination);
+        let vip = network.versioned_vip(destination);
         if vip.is_none() && network.subnet_of(destination).is_none() {
             return self.complain(arrival, frame, Complaint::NoRoute);
         }
@@ -44,7 +44,9 @@ impl Switch {
         let verdict = self.forward(arrival, frame, target);
         if matches!(verdict, Verdict::To(_)) {
             rewrite(frame, view, network.router_mac, mac);
-            self.unbalance(arrival, frame, verdict);
+            if self.may_be_reply(network, target) {
+                self.unbalance(arrival, frame);
+            }
         }
         verdict
     }

@@ -10,7 +10,7 @@ use crate::core::Now;
 use crate::core::balance::reset::{self, End};
 use crate::core::balance::{Context, Notice, Packet, Refusal, Route, Segment, Stats, Vip};
 use crate::core::drops::Reason;
-use crate::core::plan::{Plan, Target};
+use crate::core::plan::{Network, Plan, Target};
 use crate::wire::frame::{Net, View, protocol};
 use crate::wire::partial::looks_partial;
 use crate::wire::quote::Quote;
@@ -19,17 +19,22 @@ use crate::wire::vxlan::Vni;
 
 impl Switch {
     /// A packet to a virtual IP.
-    pub(super) fn balance(&mut self, arrival: Arrival, frame: &mut [u8], vip: &Vip) -> Verdict {
+    pub(super) fn balance(
+        &mut self,
+        arrival: Arrival,
+        frame: &mut [u8],
+        versioned: (u64, &Vip),
+    ) -> Verdict {
         let Target::Port(port) = arrival.from else {
             // Replies could not be told from others where they leave for a foreign VTEP.
             return self.complain(arrival, frame, Complaint::HostUnreachable);
         };
         let view = arrival.view;
         if is_icmp(view) {
-            return self.icmp_to_vip(arrival, frame, vip);
+            return self.icmp_to_vip(arrival, frame);
         }
         let packet = Packet::read(frame, view);
-        match self.balancer.outbound(arrival.context(), vip, port, &packet) {
+        match self.balancer.outbound(arrival.context(), versioned, port, &packet) {
             Ok(Route::Backend(station, ip)) => {
                 let verdict = self.forward(arrival, frame, station.target);
                 if matches!(verdict, Verdict::To(_)) {
@@ -42,15 +47,15 @@ impl Switch {
             Ok(Route::Back(ip)) => {
                 let partial = is_partial(arrival.offload, view);
                 turn_back(arrival, frame);
-                readdress(frame, view, partial, Side::Source, vip.ip);
+                readdress(frame, view, partial, Side::Source, view.destination);
                 readdress(frame, view, partial, Side::Destination, ip);
                 Verdict::To(arrival.from)
             }
-            Err(refusal) => self.refuse(arrival, frame, vip, refusal),
+            Err(refusal) => self.refuse(arrival, frame, refusal),
         }
     }
 
-    fn refuse(&mut self, arrival: Arrival, frame: &[u8], vip: &Vip, refusal: Refusal) -> Verdict {
+    fn refuse(&mut self, arrival: Arrival, frame: &[u8], refusal: Refusal) -> Verdict {
         let reason = match refusal {
             Refusal::Short => arrival.malformed(),
             Refusal::PortZero => Reason::PortZero,
@@ -59,10 +64,10 @@ impl Switch {
             Refusal::Clash => Reason::FlowClash,
             Refusal::Full => Reason::FlowTableFull,
             Refusal::NoFlow(segment) => {
-                return self.reset(arrival, frame, vip.ip, &segment, Reason::NoFlow);
+                return self.reset(arrival, frame, &segment, Reason::NoFlow);
             }
             Refusal::NoBackend(Some(segment)) => {
-                return self.reset(arrival, frame, vip.ip, &segment, Reason::NoBackend);
+                return self.reset(arrival, frame, &segment, Reason::NoBackend);
             }
             Refusal::NoBackend(None) => {
                 return self.unreachable(arrival, frame, Reason::NoBackend);
@@ -84,7 +89,6 @@ impl Switch {
         &mut self,
         arrival: Arrival,
         frame: &[u8],
-        vip: IpAddr,
         segment: &Segment,
         reason: Reason,
     ) -> Verdict {
@@ -95,7 +99,7 @@ impl Switch {
         if segment.rst() || !self.resets.take((network.vni, from), now, 1) {
             return Verdict::Drop(reason);
         }
-        let router = End { mac: network.router_mac, ip: vip, port: ports.1 };
+        let router = End { mac: network.router_mac, ip: view.destination, port: ports.1 };
         let client = End { mac: view.src, ip: view.source, port: ports.0 };
         reset::write(&mut self.reply, router, client, segment.refusal());
         Verdict::Reply(Some(reason))
@@ -103,7 +107,7 @@ impl Switch {
 
     /// Ping is answered as the gateway answers it; an error goes to the backend whose
     /// packet it is about.
-    fn icmp_to_vip(&mut self, arrival: Arrival, frame: &mut [u8], vip: &Vip) -> Verdict {
+    fn icmp_to_vip(&mut self, arrival: Arrival, frame: &mut [u8]) -> Verdict {
         let view = arrival.view;
         if !icmp::is_error(frame, view) {
             return self.at_router(arrival, frame);
@@ -125,21 +129,40 @@ impl Switch {
             Some((quote, Route::Back(ip))) => {
                 turn_back(arrival, frame);
                 readdress_quoted(frame, view, &quote, Side::Source, ip);
-                readdress_quoted(frame, view, &quote, Side::Destination, vip.ip);
-                readdress(frame, view, false, Side::Source, vip.ip);
+                readdress_quoted(frame, view, &quote, Side::Destination, view.destination);
+                readdress(frame, view, false, Side::Source, view.destination);
                 readdress(frame, view, false, Side::Destination, ip);
                 Verdict::To(arrival.from)
             }
         }
     }
 
-    /// A frame on its way to a container of this host: a reply, or an error about a
-    /// translated packet, comes from the virtual IP.
-    pub(super) fn unbalance(&mut self, arrival: Arrival, frame: &mut [u8], verdict: Verdict) {
-        let Arrival { network, view, .. } = arrival;
-        if !matches!(verdict, Verdict::To(Target::Port(_))) || !self.balancer.is_busy(network) {
-            return;
+    /// Whether a frame that goes there is to be shown to [`Switch::unbalance`].
+    #[inline]
+    pub(super) fn may_be_reply(&self, network: &Network, target: Target) -> bool {
+        matches!(target, Target::Port(_)) && self.balancer.is_busy(network)
+    }
+
+    /// As [`Switch::forward`], for what may be a reply.
+    #[inline(never)] // out of the way of networks without services
+    pub(super) fn forward_reply(
+        &mut self,
+        arrival: Arrival,
+        frame: &mut [u8],
+        target: Target,
+    ) -> Verdict {
+        let verdict = self.forward(arrival, frame, target);
+        if verdict == Verdict::To(target) {
+            self.unbalance(arrival, frame);
         }
+        verdict
+    }
+
+    /// A frame for a container of this host: a reply, or an error about a translated
+    /// packet, comes from the virtual IP.
+    #[inline(never)]
+    pub(super) fn unbalance(&mut self, arrival: Arrival, frame: &mut [u8]) {
+        let Arrival { network, view, .. } = arrival;
         if is_icmp(view) {
             // Of others than the backend and the router it is no business.
             let honest = |quote: &Quote| {
