@@ -102,19 +102,41 @@ impl Machine {
     }
 
     fn random_partner(&mut self) -> Option<NodeId> {
-        let me = self.me();
-        let mut others: Vec<NodeId> =
-            self.replica.members().map(|(id, _)| id).filter(|id| *id != me).collect();
-        let lost = |id: &NodeId| !self.membership.is_up(id);
-        if std::mem::take(&mut self.deaf) && others.iter().any(lost) {
-            others.retain(lost);
-        } else if self.below(8) > 0
+        if std::mem::take(&mut self.deaf)
+            && let Some(lost) = self.next_lost()
+        {
+            return Some(lost);
+        }
+        if self.below(8) > 0
             && let Some(up) = self.random_up(1).pop()
         {
             return Some(up);
         }
+        let me = self.me();
+        let others: Vec<NodeId> =
+            self.replica.members().map(|(id, _)| id).filter(|id| *id != me).collect();
         let i = self.below(others.len());
         others.get(i).copied()
+    }
+
+    /// Members that do not answer; most of them are gone.
+    fn lost(&self) -> impl Iterator<Item = NodeId> {
+        let me = self.me();
+        let lost = move |id: &NodeId| *id != me && !self.membership.is_up(id);
+        self.replica.members().map(|(id, _)| id).filter(lost)
+    }
+
+    /// A lost host that was not asked yet, if there is one.
+    fn next_lost(&mut self) -> Option<NodeId> {
+        let mut left: Vec<NodeId> = self.lost().filter(|id| !self.asked.contains(id)).collect();
+        if left.is_empty() {
+            self.asked.clear();
+            left = self.lost().collect();
+        }
+        let i = self.below(left.len());
+        let chosen = left.get(i).copied()?;
+        self.asked.insert(chosen);
+        Some(chosen)
     }
 
     /// Some member seals with a key that this host does not have: it is lost until a
@@ -123,9 +145,13 @@ impl Machine {
     pub(super) fn sync_with_the_lost(&mut self, now: Now) {
         if !self.deaf {
             self.deaf = true;
-            let soon = self.jittered(RETRY_INTERVAL.min(self.settings.sync_interval));
-            self.next_sync = self.next_sync.min(now + soon);
+            self.sync_again_soon(now);
         }
+    }
+
+    fn sync_again_soon(&mut self, now: Now) {
+        let soon = self.jittered(RETRY_INTERVAL.min(self.settings.sync_interval));
+        self.next_sync = self.next_sync.min(now + soon);
     }
 
     fn sync(&mut self, to: NodeId, at: Progress) {
@@ -137,6 +163,9 @@ impl Machine {
     fn compare(&mut self, now: Now, to: NodeId, mut at: Progress, part: &Summaries) {
         if at.behind.is_none() && self.replica.is_member(&to) {
             self.differing.insert(to, (now, part.realms.len()));
+        }
+        if !self.membership.is_up(&to) {
+            self.asked.clear(); // one is found
         }
         let exchange = self.replica.ask_exchange(at.behind, part);
         at.differing += exchange.as_ref().map_or(0, |(_, count)| *count);
@@ -156,13 +185,18 @@ impl Machine {
     }
 
     /// Another host is compared with soon in the place of one that should have
-    /// answered; that happens once a second at most, and not for those that are
-    /// lost.
+    /// answered; that happens once a second at most. Of those that are lost most are
+    /// gone: another is tried only while somebody is heard with an unknown key.
     fn sync_failed(&mut self, now: Now, to: NodeId) {
         self.counters.failed_syncs += 1;
         if self.membership.is_up(&to) {
-            let soon = self.jittered(RETRY_INTERVAL.min(self.settings.sync_interval));
-            self.next_sync = self.next_sync.min(now + soon);
+            self.sync_again_soon(now);
+        } else if self.asked.contains(&to) {
+            let more = self.lost().any(|id| !self.asked.contains(&id));
+            if more {
+                self.deaf = true;
+                self.sync_again_soon(now);
+            }
         }
     }
 

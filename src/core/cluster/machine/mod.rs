@@ -178,6 +178,9 @@ pub struct Machine {
     sync_soon: VecDeque<NodeId>,
     /// Somebody was heard whose key is unknown: see [`Machine::sync_with_the_lost`].
     deaf: bool,
+    /// Lost hosts that were asked after that and did not answer: no other is asked twice
+    /// before all were.
+    asked: BTreeSet<NodeId>,
     /// How many realms differed when a host was last compared with.
     differing: BTreeMap<NodeId, (Now, usize)>,
     removal: Option<Removal>,
@@ -247,6 +250,7 @@ impl Machine {
             last_call: 0,
             sync_soon: VecDeque::new(),
             deaf: false,
+            asked: BTreeSet::new(),
             differing: BTreeMap::new(),
             removal: None,
             down: BTreeMap::new(),

@@ -401,6 +401,27 @@ fn islands_whose_keys_differ_find_each_other_soon() {
     }
 }
 
+/// Most of the lost never come back, and none of them is asked twice before the others.
+#[test]
+fn islands_find_each_other_among_the_dead() {
+    for seed in 0..4 {
+        let mut mesh = Mesh::seeded(10, 10 * seed);
+        mesh.cut = (6..10).collect();
+        mesh.apart = [3, 4, 5].into();
+        for _ in 0..3 {
+            let now = mesh.now;
+            mesh.hosts[0].rotate_key(now);
+            mesh.run(20_000);
+        }
+        assert!(mesh.hosts[..6].iter().all(|host| host.up().len() == 2));
+        mesh.apart.clear();
+        mesh.run(9000);
+        for (n, host) in mesh.hosts[..6].iter().enumerate() {
+            assert_eq!(host.up().len(), 5, "{n}: {:?}", host.counters());
+        }
+    }
+}
+
 #[test]
 fn a_new_token_is_everybodys() {
     let mut mesh = Mesh::new(2);
