@@ -76,9 +76,13 @@ impl<'a> Estate<'a> {
     fn ranges(&self) -> Ranges {
         let (mut claimed, mut owned, mut promised) =
             (Ranges::default(), Ranges::default(), Ranges::default());
+        let mut certain = Ranges::default();
         for (node, holding) in &self.holdings {
             let whose = if self.dead.contains(node) { &mut claimed } else { &mut owned };
             holding.ranges.iter().for_each(|r| whose.add(r));
+            if !self.dead.contains(node) && !self.is_old(*node, holding) {
+                holding.ranges.iter().for_each(|r| certain.add(r));
+            }
         }
         for (giver, gift) in self.gifts().filter(|(giver, gift)| !self.is_taken(*giver, gift)) {
             if self.dead.contains(&giver) {
@@ -90,10 +94,17 @@ impl<'a> Estate<'a> {
             }
         }
         // By the rules nothing is both claimed and owned. If a dead node broke
-        // them, its word counts less. The living are believed that give: one of
-        // them may have answered before it gave to another, which then gave to
-        // the dead.
-        claimed.subtract(&owned).union(&promised)
+        // them, its word counts less. What was promised to the dead may be owned: by one
+        // of the living that answered before it gave to another, which then gave to the
+        // dead; or since one of the dead took it, of which nobody has heard, and gave it
+        // on.
+        claimed.subtract(&owned).union(&promised.subtract(&certain))
+    }
+
+    /// Whether what is known of a node is older than gifts of its that others took.
+    fn is_old(&self, node: NodeId, holding: &Holding) -> bool {
+        let taken = self.holdings.values().filter_map(|h| h.taken.get(&node));
+        taken.filter(|last| **last != INHERITED).any(|last| *last > holding.last_gift)
     }
 
     fn gifts(&self) -> impl Iterator<Item = (NodeId, &'a Given)> {

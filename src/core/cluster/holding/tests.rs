@@ -271,6 +271,27 @@ fn an_heir_has_the_ranges_the_gifts_and_what_was_on_its_way() {
 }
 
 #[test]
+fn what_a_dead_node_took_and_gave_on_unheard_is_its_takers() {
+    let (me, dead, friend) = (node(1), node(2), node(3));
+    let none = Ranges::default();
+    let mut mine = Holding::whole(r(0, 99));
+    mine.grant(dead, Want::Exactly(r(40, 49)), &none).unwrap();
+    let mut theirs = Holding::default();
+    theirs.take(dead, me, &mine);
+    theirs.grant(friend, Want::Exactly(r(40, 49)), &none).unwrap();
+    let mut friends = Holding::default();
+    friends.take(friend, dead, &theirs);
+    // Nobody who is left has seen what the dead node said of itself.
+    assert!(mine.inherit(me, &[dead], &BTreeMap::from([(friend, friends.clone())])));
+    assert_eq!(listed(&mine.ranges), [(0, 39), (50, 99)]);
+    // But for the friend, the gift would have come back.
+    let mut alone = Holding::whole(r(0, 99));
+    alone.grant(dead, Want::Exactly(r(40, 49)), &none).unwrap();
+    assert!(alone.inherit(me, &[dead], &BTreeMap::new()));
+    assert_eq!(listed(&alone.ranges), [(0, 99)]);
+}
+
+#[test]
 fn a_dead_node_that_claimed_too_much_takes_nobody_s_ranges_with_it() {
     let (me, dead, other) = (node(1), node(2), node(3));
     let all = BTreeMap::from([
