@@ -82,7 +82,7 @@ fn lists_its_rows_and_refuses_others() {
     let output = bench(&directory).args(["--list", "--row", "rr"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(rows, ["ROW", "rr-tcp", "rr-udp", "aes-rr-tcp", "chacha-rr-tcp"]);
+    assert_eq!(rows, ["ROW", "rr-tcp", "rr-udp", "aes-rr-tcp", "chacha-rr-tcp", "vip-rr-tcp"]);
 
     let output = bench(&directory).args(["--row", "sctp"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
