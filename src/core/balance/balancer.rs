@@ -185,10 +185,13 @@ impl Balancer {
             return Ok(None);
         }
         let (backend, hairpin) = (flow.backend(), flow.is_hairpin());
-        let station = network.station(backend);
+        let mut station = flow.station;
         if flow.version != version || flow.port.is_none() || station.is_none() {
+            station = network.station(backend).copied();
             match self.judge(Some(network), flow, now, opens) {
-                Judgement::Keep(version) => self.flows.confirm(id, version, Some(port)),
+                Judgement::Keep(version) => {
+                    self.flows.confirm(id, version, station, Some(port));
+                }
                 Judgement::Wait => return Err(Refusal::BackendGone),
                 Judgement::Anew => {
                     self.flows.remove(id);
@@ -202,7 +205,7 @@ impl Balancer {
         }
         let Some(station) = station else { return Err(Refusal::BackendGone) };
         self.flows.see(id, sender, segment, now);
-        Ok(Some(if hairpin { Route::Back(backend) } else { Route::Backend(*station, backend) }))
+        Ok(Some(if hairpin { Route::Back(backend) } else { Route::Backend(station, backend) }))
     }
 
     /// A packet to a container of this host that may be a reply: the virtual IP that

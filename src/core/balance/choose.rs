@@ -79,7 +79,8 @@ impl Balancer {
             }
             let Some(station) = network.station(ip).copied() else { continue };
             let hairpin = opening.port.is_some_and(|port| station.target == Target::Port(port));
-            let flow = Flow::new(opening, ip, hairpin, vip.version, now);
+            let mut flow = Flow::new(opening, ip, hairpin, vip.version, now);
+            flow.station = Some(station);
             if self.is_free(&flow, now) {
                 self.make_way(&flow);
                 return Ok(Chosen { flow, station, ip, hairpin });

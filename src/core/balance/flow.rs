@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::packet::Segment;
 use crate::core::Now;
-use crate::core::plan::PortId;
+use crate::core::plan::{PortId, Station};
 use crate::wire::frame::protocol;
 use crate::wire::vxlan::Vni;
 
@@ -98,6 +98,8 @@ pub(super) struct Flow {
     /// The [`super::Vip::version`] with which the backend was last found to be good;
     /// 0 after a restart, before that.
     pub(super) version: u64,
+    /// Where the backend was then: one look-up less for each packet.
+    pub(super) station: Option<Station>,
     pub(super) vni: Vni,
     /// The client's and the service's.
     ports: (u16, u16),
@@ -167,6 +169,7 @@ impl Flow {
             vip: opening.vip.into(),
             backend: backend.into(),
             version,
+            station: None,
             vni: opening.vni,
             ports: opening.ports,
             port: opening.port,

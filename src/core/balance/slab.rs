@@ -8,7 +8,7 @@ use super::flow::Flow;
 /// Where a flow is; given again after it is gone.
 pub(super) type FlowId = u32;
 
-/// Flows of a chunk; 192 KiB.
+/// Flows of a chunk; 256 KiB.
 const CHUNK: usize = 2048;
 
 enum Slot {
@@ -128,6 +128,6 @@ mod tests {
 
     #[test]
     fn a_flow_takes_no_more_than_it_must() {
-        assert!(size_of::<Slot>() <= 96, "{}", size_of::<Slot>());
+        assert!(size_of::<Slot>() <= 128, "{}", size_of::<Slot>());
     }
 }

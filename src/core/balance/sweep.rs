@@ -243,7 +243,10 @@ impl Balancer {
             return;
         }
         match (self.judge(network, flow, now, false), network) {
-            (Judgement::Keep(version), _) => self.flows.confirm(id, version, None),
+            (Judgement::Keep(version), network) => {
+                let station = network.and_then(|network| network.station(flow.backend()));
+                self.flows.confirm(id, version, station.copied(), None);
+            }
             (Judgement::Wait, _) => {}
             (Judgement::Reset, Some(network)) => self.break_off(network, id),
             (Judgement::Reset | Judgement::Anew, _) => drop(self.flows.remove(id)),
