@@ -5,13 +5,14 @@
 //! much that is, each host says of its own flows. What is left at the end is reset,
 //! and the endpoint goes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::error::Error;
+use super::error::{Error, blocking};
 use super::state::{Control, State};
 use crate::core::balance::Standing;
 use crate::core::cluster::entry::{Key, NodeId};
@@ -85,7 +86,7 @@ impl Control {
         };
         let here = self.flows_to(id, reset);
         let answers =
-            join_all(contacts.iter().map(|(_, exchange, at)| self.ask(exchange, *at, &request)));
+            join_all(contacts.iter().map(|(exchange, at)| self.ask(exchange, *at, &request)));
         let mut total = here;
         for answer in answers.await {
             match answer {
@@ -115,11 +116,13 @@ impl Control {
     /// already.
     pub(super) fn answer_drain(&self, peer: NodeId, endpoint: [u8; 32], reset: bool) -> Response {
         let id = Id::new(endpoint);
-        // Nobody ends flows to another's endpoint.
-        if self.lock().remote_nodes.get(&id) != Some(&peer) {
-            return Response::Flows(0);
+        let holder = self.lock().remote_nodes.get(&id).copied();
+        match holder {
+            Some(holder) if holder == peer => Response::Flows(self.flows_to(&id, reset)),
+            Some(_) => Response::Refused("another host holds that endpoint".to_owned()),
+            // It is not known here, or hidden: nobody is sent there.
+            None => Response::Flows(0),
         }
-        Response::Flows(self.flows_to(&id, reset))
     }
 }
 
@@ -130,18 +133,9 @@ fn request(state: &State, endpoint: &Endpoint, reset: bool) -> Option<Request> {
     Some(Request::Drain { entries: vec![entry], endpoint: id, reset })
 }
 
-type Contact = (NodeId, [u8; 32], std::net::SocketAddr);
-
-/// Where the live members are.
-fn contacts(state: &State) -> Vec<Contact> {
+/// As whom and where the other live members are asked.
+fn contacts(state: &State) -> Vec<([u8; 32], SocketAddr)> {
     let machine = &state.cluster.machine;
-    let contact = |id: NodeId| machine.contact(&id).map(|(exchange, at)| (id, exchange, at));
-    machine.up().into_iter().filter(|id| *id != machine.me()).filter_map(contact).collect()
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| Error::Failed(format!("the request was not carried out: {e}")))?
+    let others = machine.up().into_iter().filter(|id| *id != machine.me());
+    others.filter_map(|id| machine.contact(&id)).collect()
 }

@@ -31,3 +31,11 @@ pub(super) fn failed<E: std::fmt::Display>(
 ) -> impl FnOnce(E) -> Error {
     move |why| Error::Failed(format!("{what}: {why}"))
 }
+
+/// Does what may block, as everything that the state is asked may, on a thread for it.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Error::Failed(format!("the request was not carried out: {e}")))?
+}

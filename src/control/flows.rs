@@ -51,12 +51,13 @@ impl Keeper {
         let count = |name| counters.get(name);
         let active = count("flows_active");
         let counted = ["flows_made", "flows_expired", "flows_evicted", "flows_reset"].map(count);
-        if active > MOST || counted == self.counted {
+        if counted == self.counted {
             return;
         }
         self.counted = counted;
-        let dir = &control.options.data_dir;
-        if let Err(e) = leave(dir, &control.dataplane.save_flows(), Durable::No) {
+        // Rather none than those of some time ago.
+        let flows = if active > MOST { Vec::new() } else { control.dataplane.save_flows() };
+        if let Err(e) = leave(&control.options.data_dir, &flows, Durable::No) {
             tracing::debug!("connections to services are not left to the next start: {e}");
         }
     }

@@ -17,7 +17,7 @@ use nix::sys::stat::{Mode, fchmod};
 use serde::Deserialize;
 use tokio::net::UnixListener;
 
-use super::error::{Error, failed};
+use super::error::{Error, blocking, failed};
 use super::extract::{BODY_LIMIT, Failure, Json, Params, Path};
 use super::state::Control;
 use crate::api;
@@ -328,16 +328,6 @@ fn address(text: &str) -> Result<IpAddr, Error> {
     text.parse().map_err(|_| {
         Error::invalid(format!("{text:?} is no address: give a VTEP's, such as 192.0.2.7"))
     })
-}
-
-/// Everything that the state is asked may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        Err(e) => Err(Error::Failed(format!("the request was not carried out: {e}")).into()),
-    }
 }
 
 async fn answer<T: serde::Serialize + Send + 'static>(

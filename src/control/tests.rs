@@ -16,6 +16,9 @@ use super::config::{Options, Settings};
 use super::error::Error;
 use super::server::Socket;
 use super::store::Store;
+use crate::core::cluster::entry::NodeId;
+use crate::core::cluster::rpc::Response;
+use crate::core::tables::Id;
 
 /// A daemon without signals.
 struct Daemon {
@@ -228,4 +231,20 @@ async fn the_socket_is_for_its_group_and_for_one_daemon() {
     let message = Socket::bind(&path).unwrap_err().to_string();
     assert!(message.contains("cannot listen"), "{message}");
     assert!(path.exists(), "a file that is no socket is not ours to remove");
+}
+
+#[tokio::test]
+async fn only_the_host_that_holds_an_endpoint_drains_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let store = Store::open(&options.data_dir).unwrap();
+    let (control, _) = super::daemon::start(options, store, Handle::current()).unwrap();
+    let [holder, other] = [NodeId([1; 32]), NodeId([2; 32])];
+    control.lock().remote_nodes.insert(Id::new([7; 32]), holder);
+    for reset in [false, true] {
+        assert_eq!(control.answer_drain(holder, [7; 32], reset), Response::Flows(0));
+        let refused = control.answer_drain(other, [7; 32], reset);
+        assert!(matches!(refused, Response::Refused(_)), "{refused:?}");
+        assert_eq!(control.answer_drain(other, [8; 32], reset), Response::Flows(0), "unknown");
+    }
 }

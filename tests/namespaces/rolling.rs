@@ -1,6 +1,9 @@
 //! Backends that come and go under load: health, drain, replacement.
 
-use std::net::IpAddr;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -180,16 +183,55 @@ fn only_the_healthy_are_called_and_named() {
     }
 }
 
+/// Ends a thread, also when the test has failed.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn health_is_asked_over_http() {
     need!(root());
-    let shop = Shop::new("--health http:80/up,interval=100ms,retries=1");
-    // What it says is no HTTP.
+    let shop = Shop::new("--health http:8080/up,interval=100ms,timeout=1s,retries=1");
     let page = Page::start(&shop.hosts[1], "red", "shop");
-    wait_until("it counts as unhealthy", || {
-        shown(&shop.hosts[0]).backends.iter().any(|b| b.state == BackendState::Unhealthy)
+    let listener = page.ns.enter(|| TcpListener::bind(("0.0.0.0", 8080)).unwrap());
+    let (answer, asked) = (Mutex::new("500 No"), Mutex::new(String::new()));
+    listener.set_nonblocking(true).unwrap();
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _ends = Ends(&end);
+        scope.spawn(|| {
+            while !end.load(Ordering::Relaxed) {
+                let Ok((mut stream, _)) = listener.accept() else {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                };
+                stream.set_nonblocking(false).unwrap();
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).unwrap_or(0);
+                *asked.lock().unwrap() = String::from_utf8_lossy(&request[..read]).into_owned();
+                let status = *answer.lock().unwrap();
+                let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+            }
+        });
+        let stands = |state: BackendState| {
+            wait_until(&format!("the backend is {state:?}"), || {
+                shown(&shop.hosts[0]).backends.iter().any(|b| b.state == state)
+            });
+        };
+        stands(BackendState::Unhealthy);
+        for good in ["200 OK", "302 Found"] {
+            *answer.lock().unwrap() = good;
+            stands(BackendState::Ready);
+            assert!(shop.reaches(&page), "{good}");
+            *answer.lock().unwrap() = "404 Not Found";
+            stands(BackendState::Unhealthy);
+        }
+        assert!(asked.lock().unwrap().starts_with("GET /up HTTP/1.1\r\n"), "{asked:?}");
+        shop.hosts[0].ok("service update shop --health none");
+        shop.wait_ready(1);
     });
-    shop.hosts[0].ok("service update shop --health none");
-    shop.wait_ready(1);
-    assert!(shop.reaches(&page));
 }
