@@ -172,7 +172,10 @@ fn cluster() -> io::Result<()> {
     for (name, request) in [
         ("ping", Request::Ping),
         ("digests", Request::Digests { realms: vec![(Realm::Cluster, 7)], behind: None }),
-        ("share", Request::Share(Space::Vni, Want::Exactly(range))),
+        (
+            "share",
+            Request::Share { space: Space::Vni, want: Want::Exactly(range), entries: Vec::new() },
+        ),
         ("estate", Request::Estate(vec![NodeId([9; 32])], Vec::new())),
     ] {
         seed("machine", name, &[&[1], &ask(&request)[..]].concat())?;

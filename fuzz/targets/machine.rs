@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
         // Only these make a host write anything of its own.
         let trade = matches!(
             request,
-            Request::Share(..) | Request::Estate(..) | Request::Release(..) | Request::Leave(_)
+            Request::Share { .. } | Request::Estate(..) | Request::Release(..) | Request::Leave(_)
         );
         machine.request(now, other, request);
         if trade {

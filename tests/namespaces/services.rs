@@ -1,6 +1,7 @@
 //! Services by name: created on one host, seen, resolved and changed on all. What
 //! their traffic does is not asked here.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -164,6 +165,38 @@ fn any_host_changes_and_removes_it() {
     wait_until("its name is gone", || code(ns, "shop") == "NXDOMAIN");
     assert!(a.endpoint(first).service.is_none(), "it stays, and belongs to none");
     assert_eq!(data(ns, first), [a.endpoint(first).addresses[0].addr().to_string()]);
+}
+
+#[test]
+fn a_change_undoes_none_that_gossip_has_not_told_of() {
+    need!(can());
+    let fabric = Fabric::new();
+    let hosts = fabric.cluster::<3>();
+    hosts[0].ok("network create red --subnet 10.1.0.0/24");
+    wait_network("red", &hosts.each_ref());
+    hosts[1].ok("service create shop --network red");
+    for host in &hosts {
+        wait_service(host, "shop", "as it was created", |_| true);
+    }
+    fabric.without_gossip();
+    let aliases: Vec<String> = (0..12).map(|n| format!("alias{n:02}")).collect();
+    for (alias, host) in aliases.iter().zip(hosts.iter().cycle()) {
+        host.ok(&format!("service update shop --alias-add {alias}"));
+    }
+    assert_eq!(sorted(service(&hosts[2], "shop").aliases), aliases);
+    // Who has used up its share of the addresses is given another.
+    for (i, host) in hosts.iter().enumerate() {
+        for n in 0..50 {
+            host.ok(&format!("service create s{i}{n:02} --network red"));
+        }
+    }
+    fabric.heal();
+    for host in &hosts {
+        wait_until("all services are everywhere", || services(host).len() == 151);
+    }
+    let vips: BTreeSet<IpAddr> =
+        services(&hosts[0]).iter().flat_map(|s| s.networks[0].vips.clone()).collect();
+    assert_eq!(vips.len(), 151);
 }
 
 #[test]

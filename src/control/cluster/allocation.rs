@@ -19,7 +19,6 @@ use crate::core::cluster::allocate::Found;
 use crate::core::cluster::entry::{NodeId, Space};
 use crate::core::cluster::holding::{Range, Ranges, Want};
 use crate::core::cluster::machine::Knowledge;
-use crate::core::cluster::rpc::Request;
 use crate::core::tables::{Joined, Mode, Network, NewEndpoint, NewNetwork, Refusal, Service};
 use crate::wire::vxlan::Vni;
 
@@ -130,13 +129,14 @@ impl Control {
     fn ask_for_share(&self, question: &Question) -> Result<(), Error> {
         let mut answers = Vec::new();
         for node in &question.nodes {
-            let (name, contact) = {
+            let (name, contact, request) = {
                 let state = self.lock();
                 let machine = &state.cluster.machine;
-                (machine.name_of(node), machine.contact(node))
+                let request = machine.ask_for_share(question.space, question.want);
+                let request = request.map_err(Error::Failed)?;
+                (machine.name_of(node), machine.contact(node), request)
             };
             let Some((exchange, at)) = contact else { continue };
-            let request = Request::Share(question.space, question.want);
             match self.runtime.block_on(self.ask(&exchange, at, &request)) {
                 Ok(response) => {
                     let mut state = self.lock();

@@ -1,5 +1,6 @@
 //! Networks and services that users name. One that is not known here may have been
-//! created on another host a moment ago, so that others are asked before the answer is no.
+//! created on another host a moment ago, and one that is known been changed there: others
+//! are asked before the answer is no, and before a service is changed.
 
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -46,6 +47,17 @@ impl Control {
             Ok(service) => on.is_none_or(|network| service.is_on(network)),
             Err(refusal) => !matches!(refusal, Refusal::NotFound(_)),
         });
+        let service = state.tables.service(reference)?.clone();
+        Ok((state, service))
+    }
+
+    /// The service likewise, as the host left it that changed it last: who changes it
+    /// here in turn does not want that undone.
+    pub(in crate::control) fn find_latest_service(
+        &self,
+        reference: &str,
+    ) -> Result<(MutexGuard<'_, State>, Service), Error> {
+        let state = self.lock_knowing(|_| false);
         let service = state.tables.service(reference)?.clone();
         Ok((state, service))
     }

@@ -1,7 +1,8 @@
 //! Services: created, changed and removed on any host.
 //!
-//! A change is made to the record as this host has it, under the lock, and the whole
-//! record is written: of two changes at once the later one counts, the same everywhere.
+//! A change is made to the latest record that any host within reach has, under the lock,
+//! and the whole record is written: changes one after the other add up, and of two at once
+//! the later one counts, the same everywhere.
 //!
 //! | file | what it does |
 //! | --- | --- |
@@ -90,7 +91,7 @@ impl Control {
         reference: &str,
         request: &api::ServiceUpdate,
     ) -> Result<api::Service, Error> {
-        let id = self.find_service(reference, None)?.1.id;
+        let id = self.find_latest_service(reference)?.1.id;
         let networks = change::Networks {
             add: self.network_ids(&request.networks_add)?,
             rm: self.network_ids(&request.networks_rm)?,

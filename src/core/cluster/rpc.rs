@@ -44,7 +44,15 @@ pub enum Request {
         want: Vec<Key>,
     },
     /// Give me a part of what you own.
-    Share(Space, Want),
+    Share {
+        /// Of what.
+        space: Space,
+        /// Which part.
+        want: Want,
+        /// What I hold of it. Until it is known that a gift was taken, the same is given
+        /// again, and gossip may be late.
+        entries: Vec<Entry>,
+    },
     /// I leave: remove me. The entries are my latest, whom I have admitted, and my
     /// networks.
     Leave(Vec<Entry>),

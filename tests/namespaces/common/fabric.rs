@@ -81,6 +81,11 @@ impl Fabric {
         self.rules(&format!("numgen random mod 100 < {percent} drop"));
     }
 
+    /// Loses all datagrams of gossip: hosts hear of each other by connections alone.
+    pub(crate) fn without_gossip(&self) {
+        self.rules("udp dport 7946 drop");
+    }
+
     /// Cuts each host off from all others.
     pub(crate) fn silence(&self) {
         self.rules("drop");

@@ -11,7 +11,7 @@ use vxmesh::core::cluster::allocate::Found;
 use vxmesh::core::cluster::entry::{EndpointBody, NodeId, Space};
 use vxmesh::core::cluster::holding::{Range, Want};
 use vxmesh::core::cluster::machine::Machine;
-use vxmesh::core::cluster::rpc::{Request, Response};
+use vxmesh::core::cluster::rpc::Response;
 use vxmesh::core::ipam::{self, Pool};
 use vxmesh::core::tables::{Id, Network};
 use vxmesh::wire::mac::Mac;
@@ -156,11 +156,14 @@ impl World {
         };
         job.asking = Some(node);
         let (host, space) = (job.host, job.space);
-        let contact = self.hosts[host].machine.as_ref().and_then(|m| m.contact(&node));
-        match contact {
-            Some((exchange, at)) => {
+        let question = self.hosts[host].machine.as_ref().and_then(|machine| {
+            let (exchange, at) = machine.contact(&node)?;
+            Some((exchange, at, machine.ask_for_share(space, want).ok()?))
+        });
+        match question {
+            Some((exchange, at, request)) => {
                 self.jobs.shares += 1;
-                self.call(host, Caller::Job(number), exchange, at, Request::Share(space, want));
+                self.call(host, Caller::Job(number), exchange, at, request);
             }
             None => self.ask_next(number),
         }

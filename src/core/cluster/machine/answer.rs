@@ -28,7 +28,11 @@ impl Machine {
             Request::Exchange { entries, want } => {
                 self.replica.answer_exchange(peer, entries, &want)
             }
-            Request::Share(space, want) => self.share(now, peer, space, want),
+            Request::Share { space, want, entries } => {
+                self.replica.accept(peer, entries);
+                self.after_changes(now);
+                self.share(now, peer, space, want)
+            }
             Request::Leave(entries) => {
                 self.replica.accept(peer, entries);
                 self.after_changes(now);

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::answer::MUTE;
 use super::{CallId, Machine, Output};
 use crate::core::Now;
-use crate::core::cluster::entry::{Key, NodeId};
+use crate::core::cluster::entry::{Key, NodeId, Space};
+use crate::core::cluster::holding::Want;
 use crate::core::cluster::rpc::{Request, Response, Summaries};
 
 /// Calls under way at most; further ones wait for a later tick.
@@ -224,6 +226,16 @@ impl Machine {
         }
         self.after_changes(now);
         self.drain_membership(now);
+    }
+
+    /// The question for a part of a space that others own. Fails where it would tell
+    /// more than what this host would still know after a restart.
+    pub fn ask_for_share(&self, space: Space, want: Want) -> Result<Request, String> {
+        if self.mute {
+            return Err(MUTE.to_owned());
+        }
+        let held = self.replica.entry(&Key::Holding(self.me(), space));
+        Ok(Request::Share { space, want, entries: held.cloned().into_iter().collect() })
     }
 
     /// Takes the entries with which a host answered a request of the control

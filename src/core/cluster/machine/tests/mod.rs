@@ -38,6 +38,11 @@ fn control(n: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, n as u8], 7946))
 }
 
+/// A question for a share by who does not say what it holds.
+fn share(space: Space, want: Want) -> Request {
+    Request::Share { space, want, entries: Vec::new() }
+}
+
 fn node(n: usize) -> Node {
     Node {
         name: format!("n{n}"),
@@ -299,6 +304,27 @@ fn a_hostile_member_cannot_bring_an_encrypted_network_into_the_open() {
 }
 
 #[test]
+fn another_share_is_given_before_gossip_tells_that_the_first_was_taken() {
+    let mut mesh = Mesh::new(2);
+    let now = mesh.now;
+    mesh.hosts[0].publish_network(now, &network(1));
+    mesh.run(1000);
+    let mut owned = Vec::new();
+    for _ in 0..3 {
+        let want = Want::Within(addresses(0, 255), 0);
+        let question = mesh.hosts[1].ask_for_share(POOL, want).unwrap();
+        let answer = mesh.hosts[0].request(mesh.now, id(1), question);
+        mesh.hosts[1].absorb(mesh.now, id(0), answer).unwrap();
+        owned.push(mesh.owned(1, 1, POOL).unwrap().ranges.count());
+    }
+    assert!(owned.is_sorted_by(|a, b| a < b), "{owned:?}");
+    assert_eq!(mesh.check(POOL), 256);
+    // What it holds may not be on its disk.
+    mesh.hosts[1].set_mute(true);
+    mesh.hosts[1].ask_for_share(POOL, Want::Within(addresses(0, 255), 0)).unwrap_err();
+}
+
+#[test]
 fn a_share_is_given_once_and_not_lost_with_its_answer() {
     let mut mesh = Mesh::new(3);
     let now = mesh.now;
@@ -307,7 +333,7 @@ fn a_share_is_given_once_and_not_lost_with_its_answer() {
     let ask = |mesh: &mut Mesh, who: usize| {
         let want = Want::Within(addresses(0, 255), 0);
         let now = mesh.now;
-        mesh.hosts[0].request(now, id(who), Request::Share(POOL, want))
+        mesh.hosts[0].request(now, id(who), share(POOL, want))
     };
     let answer = ask(&mut mesh, 1);
     let now = mesh.now;
@@ -560,7 +586,7 @@ proptest! {
             }
             let want = Want::Exactly(addresses(at, at));
             let now = mesh.now;
-            let answer = mesh.hosts[giver].request(now, id(taker), Request::Share(POOL, want));
+            let answer = mesh.hosts[giver].request(now, id(taker), share(POOL, want));
             if !lost {
                 let _ = mesh.hosts[taker].absorb(now, id(giver), answer);
             }

@@ -11,7 +11,7 @@ fn a_removed_hosts_ranges_are_inherited_and_it_is_shut_out() {
     // Host 1 is given a part, the answer to which gets lost with the giver.
     let want = Want::Exactly(addresses(32, 63));
     let now = mesh.now;
-    let gift = mesh.hosts[2].request(now, id(1), Request::Share(POOL, want));
+    let gift = mesh.hosts[2].request(now, id(1), share(POOL, want));
     mesh.hosts[1].absorb(now, id(2), gift).unwrap();
     mesh.cut.insert(2);
     mesh.run(20_000);
@@ -111,7 +111,7 @@ fn nobody_promises_two_that_could_contradict() {
     let why = mesh.hosts[0].remove(now, vec![id(3)]).unwrap_err();
     assert!(why.contains("removing it already"), "{why}");
     // Nothing is given to who is to be removed.
-    let share = Request::Share(Space::Vni, Want::Within(Range { first: 4096, last: 9000 }, 0));
+    let share = share(Space::Vni, Want::Within(Range { first: 4096, last: 9000 }, 0));
     assert!(matches!(mesh.hosts[0].request(now, id(3), share), Response::Refused(_)));
     // A release that says nothing of the issuer's own mind counts only if that is known.
     let release = Request::Release(vec![id(3)], Vec::new());
@@ -190,7 +190,7 @@ fn a_removed_host_that_comes_back_is_told_and_falls_silent() {
     mesh.run(20_000);
     assert_eq!(mesh.refused(0), refused);
     let now = mesh.now;
-    let share = Request::Share(POOL, Want::Within(addresses(0, 255), 0));
+    let share = share(POOL, Want::Within(addresses(0, 255), 0));
     assert!(matches!(mesh.hosts[2].request(now, id(0), share), Response::Refused(_)));
     // A restart forgets it, for as long as nobody can be asked.
     mesh.restart(2);
@@ -246,7 +246,7 @@ fn with_a_secret_member() -> Mesh {
     let want = Want::Exactly(addresses(32, 63));
     let now = mesh.now;
     mesh.hosts[3].request(now, id(2), tables);
-    let gift = mesh.hosts[2].request(now, id(3), Request::Share(POOL, want));
+    let gift = mesh.hosts[2].request(now, id(3), share(POOL, want));
     mesh.hosts[3].absorb(now, id(2), gift).unwrap();
     assert_eq!(mesh.owned(3, 3, POOL).unwrap().ranges.count(), 32);
     mesh.run(20_000);
@@ -333,7 +333,7 @@ fn who_comes_too_late_to_be_asked_goes_too() {
     let tables = Request::Exchange { entries: known_to(&mesh, 3), want: Vec::new() };
     mesh.hosts[1].request(now, id(0), tables);
     assert!(mesh.hosts[1].replica().is_member(&id(3)));
-    let want = Request::Share(POOL, Want::Exactly(addresses(40, 40)));
+    let want = share(POOL, Want::Exactly(addresses(40, 40)));
     let gift = mesh.hosts[3].request(now, id(1), want.clone());
     assert!(matches!(gift, Response::Entries(_)));
     mesh.hosts[1].absorb(now, id(3), gift).unwrap();

@@ -77,7 +77,7 @@ fn both_addresses_stay_that_two_hosts_chose_at_once() {
     let now = mesh.now;
     // Host 1 owns some addresses of network 2.
     let whole = Range::from(network(2).pools[0].net);
-    let share = Request::Share(Space::Pool([2; 32], 0), Want::Within(whole, 0));
+    let share = share(Space::Pool([2; 32], 0), Want::Within(whole, 0));
     let Response::Entries(given) = mesh.hosts[0].request(now, id(1), share) else { panic!() };
     mesh.hosts[1].absorb(now, id(0), Response::Entries(given)).unwrap();
     mesh.run(2000);
