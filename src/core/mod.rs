@@ -14,6 +14,7 @@
 //! | [`seal`] | sessions with other hosts: handshakes, keys, sealed frames, replay |
 //! | [`pmtu`] | how large a packet reaches each peer |
 //! | [`ledger`] | what crossed this host's border on an encrypted network |
+//! | [`envelope`] | nothing: it writes the frames that a host sends itself |
 //! | [`drops`] | every reason for which a frame is dropped |
 //! | [`tables`] | networks and endpoints: what may be created, and the plan that follows |
 //! | [`names`] | what DNS answers in a container, and which resolver is asked for the rest |
@@ -24,6 +25,7 @@
 pub mod balance;
 pub mod cluster;
 pub mod drops;
+pub mod envelope;
 pub mod health;
 pub mod ipam;
 pub mod ledger;

@@ -33,6 +33,13 @@ pub enum Standing {
     Draining,
 }
 
+impl Standing {
+    /// Whether an endpoint with this share takes new flows.
+    pub fn is_usable(self, weight: u16) -> bool {
+        self == Standing::Ready && weight > 0
+    }
+}
+
 /// An address behind a VIP, of its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -80,7 +87,7 @@ pub struct Vip {
 impl Backend {
     /// Whether it takes new flows.
     pub fn is_usable(&self) -> bool {
-        self.standing == Standing::Ready && self.weight > 0
+        self.standing.is_usable(self.weight)
     }
 }
 

@@ -2,19 +2,11 @@
 //! They come and go as whole frames, over UDP; answers are kept within the network's
 //! MTU, so that none is a fragment.
 
-use std::net::IpAddr;
-
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet,
-    Ipv4Repr, Ipv6Packet, Ipv6Repr, UdpPacket, UdpRepr,
-};
-
+use crate::core::envelope::{Envelope, HOP_LIMIT};
 use crate::wire::frame::{View, protocol};
 
 /// Where DNS is served.
 const PORT: u16 = 53;
-const HOP_LIMIT: u8 = 64;
 const UDP_HEADER: usize = 8;
 
 /// Whether a frame to the gateway is a question, as far as its headers say.
@@ -44,49 +36,20 @@ pub fn room(view: &View, mtu: u16) -> u16 {
 /// The frame that brings an answer to who sent the question in `view`. `None`: it is
 /// longer than a datagram can be.
 pub fn answer(view: &View, message: &[u8]) -> Option<Vec<u8>> {
-    let datagram = UDP_HEADER + message.len();
-    u16::try_from(datagram + 40).ok()?;
-    let (header, ethertype) = match view.source {
-        IpAddr::V4(_) => (20, EthernetProtocol::Ipv4),
-        IpAddr::V6(_) => (40, EthernetProtocol::Ipv6),
+    let length = u16::try_from(UDP_HEADER + message.len()).ok()?;
+    let (to, from) = view.ports;
+    let mut udp = [0; UDP_HEADER];
+    udp[0..2].copy_from_slice(&from.to_be_bytes());
+    udp[2..4].copy_from_slice(&to.to_be_bytes());
+    udp[4..6].copy_from_slice(&length.to_be_bytes());
+    let envelope = Envelope {
+        from: (view.dst, view.destination),
+        to: (view.src, view.source),
+        hop_limit: HOP_LIMIT,
     };
-    let mut frame = vec![0; View::L3 + header + datagram];
-    let ethernet = EthernetRepr {
-        src_addr: EthernetAddress(view.dst.0),
-        dst_addr: EthernetAddress(view.src.0),
-        ethertype,
-    };
-    ethernet.emit(&mut EthernetFrame::new_unchecked(&mut frame[..]));
-    let packet = &mut frame[View::L3..];
-    match (view.destination, view.source) {
-        (IpAddr::V4(src_addr), IpAddr::V4(dst_addr)) => Ipv4Repr {
-            src_addr,
-            dst_addr,
-            next_header: IpProtocol::Udp,
-            payload_len: datagram,
-            hop_limit: HOP_LIMIT,
-        }
-        .emit(&mut Ipv4Packet::new_unchecked(packet), &ChecksumCapabilities::default()),
-        (IpAddr::V6(src_addr), IpAddr::V6(dst_addr)) => Ipv6Repr {
-            src_addr,
-            dst_addr,
-            next_header: IpProtocol::Udp,
-            payload_len: datagram,
-            hop_limit: HOP_LIMIT,
-        }
-        .emit(&mut Ipv6Packet::new_unchecked(packet)),
-        _ => return None, // no packet mixes the families
-    }
-    let udp = UdpRepr { src_port: view.ports.1, dst_port: view.ports.0 };
-    udp.emit(
-        &mut UdpPacket::new_unchecked(&mut frame[View::L3 + header..]),
-        &view.destination.into(),
-        &view.source.into(),
-        message.len(),
-        |payload| payload.copy_from_slice(message),
-        &ChecksumCapabilities::default(),
-    );
-    Some(frame)
+    let mut frame = Vec::new();
+    envelope.write(&mut frame, protocol::UDP, &[&udp, message], 6);
+    (!frame.is_empty()).then_some(frame)
 }
 
 #[cfg(test)]

@@ -1,19 +1,13 @@
 //! ICMP: what of it can be seen in a packet, and the messages that the router
 //! writes (RFC 792, 1122, 1191, 4443).
 
-use std::net::{IpAddr, Ipv6Addr};
-
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet,
-    Ipv4Repr, Ipv6Packet, Ipv6Repr,
-};
+use std::net::IpAddr;
 
 use crate::core::drops::Reason;
+use crate::core::envelope::Envelope;
 use crate::core::plan::Network;
 use crate::wire::checksum;
 use crate::wire::frame::{Net, View, protocol};
-use crate::wire::mac::Mac;
 
 /// ICMP types for IPv4.
 pub(super) mod v4 {
@@ -201,17 +195,6 @@ fn one_host(network: &Network, ip: IpAddr) -> bool {
     !broadcast && !ip.is_multicast() && !ip.is_unspecified()
 }
 
-/// From whom to whom a message of the router goes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Envelope {
-    pub(super) from: (Mac, IpAddr),
-    pub(super) to: (Mac, IpAddr),
-    pub(super) hop_limit: u8,
-}
-
-/// Hop limit of the router's own packets, except ND.
-pub(super) const HOP_LIMIT: u8 = 64;
-
 /// Writes the error into `out`, quoting the packet.
 pub(super) fn complain(
     out: &mut Vec<u8>,
@@ -264,62 +247,9 @@ pub(super) fn write(
     rest: [u8; 4],
     body: &[u8],
 ) {
-    let len = 8 + body.len();
-    let (from, to) = (envelope.from.0, envelope.to.0);
-    let pseudo = match (envelope.from.1, envelope.to.1) {
-        (IpAddr::V4(src_addr), IpAddr::V4(dst_addr)) => {
-            ethernet(out, from, to, EthernetProtocol::Ipv4);
-            let header = Ipv4Repr {
-                src_addr,
-                dst_addr,
-                next_header: IpProtocol::Icmp,
-                payload_len: len,
-                hop_limit: envelope.hop_limit,
-            };
-            out.resize(View::L3 + 20, 0);
-            let mut packet = Ipv4Packet::new_unchecked(&mut out[View::L3..]);
-            header.emit(&mut packet, &ChecksumCapabilities::default());
-            0
-        }
-        (source, destination) => {
-            ethernet(out, from, to, EthernetProtocol::Ipv6);
-            let header = Ipv6Repr {
-                src_addr: as_v6(source),
-                dst_addr: as_v6(destination),
-                next_header: IpProtocol::Icmpv6,
-                payload_len: len,
-                hop_limit: envelope.hop_limit,
-            };
-            out.resize(View::L3 + 40, 0);
-            header.emit(&mut Ipv6Packet::new_unchecked(&mut out[View::L3..]));
-            checksum::pseudo_header(&out[View::L3 + 8..], protocol::ICMPV6, len)
-        }
+    let protocol = match envelope.to.1 {
+        IpAddr::V4(_) => protocol::ICMP,
+        IpAddr::V6(_) => protocol::ICMPV6,
     };
-    let at = out.len();
-    out.extend([kind, code, 0, 0]);
-    out.extend(rest);
-    out.extend(body);
-    let sum = !checksum::fold(pseudo + checksum::sum(&out[at..]));
-    out[at + 2..at + 4].copy_from_slice(&sum.to_be_bytes());
-}
-
-/// Source and destination of one packet are of one family; should they ever
-/// not be, the mapped form keeps the function total.
-fn as_v6(ip: IpAddr) -> Ipv6Addr {
-    match ip {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-        IpAddr::V6(ip) => ip,
-    }
-}
-
-/// Writes an Ethernet header into `out`, and nothing else.
-pub(super) fn ethernet(out: &mut Vec<u8>, from: Mac, to: Mac, ethertype: EthernetProtocol) {
-    out.clear();
-    out.resize(View::L3, 0);
-    let header = EthernetRepr {
-        src_addr: EthernetAddress(from.0),
-        dst_addr: EthernetAddress(to.0),
-        ethertype,
-    };
-    header.emit(&mut EthernetFrame::new_unchecked(out));
+    envelope.write(out, protocol, &[&[kind, code, 0, 0], &rest, body], 2);
 }

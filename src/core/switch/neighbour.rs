@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol};
 
-use super::icmp::{self, Envelope, Seen, v6};
+use super::icmp::{self, Seen, v6};
 use super::{Arrival, Switch, Verdict, deliver, guard};
 use crate::core::drops::Reason;
+use crate::core::envelope::{Envelope, ethernet};
 use crate::core::plan::{Network, Port, Target};
 use crate::wire::frame::{Net, View};
 use crate::wire::mac::Mac;
@@ -240,7 +241,7 @@ impl Switch {
             target_hardware_addr: EthernetAddress(message.link.unwrap_or(view.src).0),
             target_protocol_addr: speaker,
         };
-        icmp::ethernet(&mut self.reply, mac, view.src, EthernetProtocol::Arp);
+        ethernet(&mut self.reply, mac, view.src, EthernetProtocol::Arp);
         self.reply.resize(View::L3 + answer.buffer_len(), 0);
         answer.emit(&mut ArpPacket::new_unchecked(&mut self.reply[View::L3..]));
     }

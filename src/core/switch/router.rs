@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::icmp::{self, Complaint, Envelope, Seen};
+use super::icmp::{self, Complaint, Seen};
 use super::{Arrival, Switch, Verdict};
 use crate::core::drops::Reason;
+use crate::core::envelope::{Envelope, HOP_LIMIT};
 use crate::core::names::gateway;
 use crate::core::plan::{Network, PortId, Target};
 use crate::wire::checksum;
@@ -83,7 +84,7 @@ impl Switch {
         let envelope = Envelope {
             from: (network.router_mac, view.destination),
             to: (view.src, view.source),
-            hop_limit: icmp::HOP_LIMIT,
+            hop_limit: HOP_LIMIT,
         };
         let sound = arrival.offload.checksum.is_some() || icmp::checksum_ok(frame, view);
         if !sound || !icmp::echo_reply(&mut self.reply, &envelope, frame, view) {
@@ -128,7 +129,7 @@ impl Switch {
         let envelope = Envelope {
             from: (network.router_mac, source),
             to: (view.src, view.source),
-            hop_limit: icmp::HOP_LIMIT,
+            hop_limit: HOP_LIMIT,
         };
         icmp::complain(&mut self.reply, &envelope, complaint, frame, view);
         Verdict::Reply(Some(reason))

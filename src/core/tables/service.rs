@@ -169,7 +169,7 @@ impl Service {
 
     /// Whether an endpoint takes new flows.
     pub fn can_use(&self, endpoint: &Id, backing: &Backing) -> bool {
-        backing.standing == Standing::Ready && self.weight_of(endpoint, backing) > 0
+        backing.standing.is_usable(self.weight_of(endpoint, backing))
     }
 
     /// How an endpoint that is attached to it stands first.
