@@ -5,6 +5,7 @@
 //! much that is, each host says of its own flows. What is left at the end is reset,
 //! and the endpoint goes.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,9 @@ impl Control {
         let drained = timeout_at(end, self.drained(&id)).await.is_ok();
         if !drained {
             // Who does not hear of it any more resets when the endpoint is gone.
-            let _ = timeout_at(Instant::now() + RESET, self.ask_about(&id, true)).await;
+            let _ =
+                timeout_at(Instant::now() + RESET, self.ask_about(&id, true, &mut BTreeSet::new()))
+                    .await;
         }
         blocking(move || self.detach_local(&id)).await
     }
@@ -68,33 +71,36 @@ impl Control {
         Ok(Some((endpoint.id, Duration::from_secs(seconds.into()))))
     }
 
-    /// Returns when no live host has a flow to this endpoint any more.
+    /// Returns when no live host has a flow to this endpoint any more. Who has none,
+    /// and knows how it stands, gets none.
     async fn drained(&self, id: &Id) {
-        while self.ask_about(id, false).await != Some(0) {
+        let mut done = BTreeSet::new();
+        while !self.ask_about(id, false, &mut done).await {
             sleep(PACE).await;
         }
     }
 
-    /// How many flows all live hosts have to an endpoint of this one; `None`: one of
-    /// them did not say. All know how it stands when this returns. `reset`: they end
-    /// these flows.
-    async fn ask_about(&self, id: &Id, reset: bool) -> Option<u64> {
+    /// Asks all live hosts but those in `done` for their flows to an endpoint of this
+    /// one, or to end them (`reset`). Those that say that they have none join `done`;
+    /// true if all have, and this host has none either.
+    async fn ask_about(&self, id: &Id, reset: bool, done: &mut BTreeSet<NodeId>) -> bool {
         let (request, contacts) = {
             let state = self.lock();
-            let Some(endpoint) = state.tables.get_endpoint(id) else { return Some(0) };
-            (request(&state, endpoint, reset)?, contacts(&state))
+            let Some(endpoint) = state.tables.get_endpoint(id) else { return true };
+            let Some(request) = request(&state, endpoint, reset) else { return false };
+            (request, contacts(&state, done))
         };
-        let here = self.flows_to(id, reset);
-        let answers =
-            join_all(contacts.iter().map(|(exchange, at)| self.ask(exchange, *at, &request)));
-        let mut total = here;
-        for answer in answers.await {
+        let mut all = self.flows_to(id, reset) == 0;
+        let ask = async |(node, exchange, at)| (node, self.ask(&exchange, at, &request).await);
+        for (node, answer) in join_all(contacts.into_iter().map(ask)).await {
             match answer {
-                Ok(Response::Flows(flows)) => total += flows,
-                _ => return None,
+                Ok(Response::Flows(0)) => {
+                    done.insert(node);
+                }
+                _ => all = false,
             }
         }
-        Some(total)
+        all
     }
 
     /// How many flows this host has to an endpoint.
@@ -126,16 +132,21 @@ impl Control {
     }
 }
 
+/// `None` while this host cannot store what it would tell.
 fn request(state: &State, endpoint: &Endpoint, reset: bool) -> Option<Request> {
     let machine = &state.cluster.machine;
+    if machine.is_mute() {
+        return None;
+    }
     let (network, id) = (endpoint.network.bytes()?, endpoint.id.bytes()?);
     let entry = machine.replica().entry(&Key::Endpoint(machine.me(), network, id))?.clone();
     Some(Request::Drain { entries: vec![entry], endpoint: id, reset })
 }
 
-/// As whom and where the other live members are asked.
-fn contacts(state: &State) -> Vec<([u8; 32], SocketAddr)> {
+/// The other live members but those in `done`: who, and as whom and where they are asked.
+fn contacts(state: &State, done: &BTreeSet<NodeId>) -> Vec<(NodeId, [u8; 32], SocketAddr)> {
     let machine = &state.cluster.machine;
-    let others = machine.up().into_iter().filter(|id| *id != machine.me());
-    others.filter_map(|id| machine.contact(&id)).collect()
+    let others = machine.up().into_iter().filter(|id| *id != machine.me() && !done.contains(id));
+    let contact = |id: NodeId| machine.contact(&id).map(|(exchange, at)| (id, exchange, at));
+    others.filter_map(contact).collect()
 }
