@@ -473,7 +473,13 @@ impl Control {
     }
 
     fn removal_ended(&self, result: Result<(), String>) {
-        if let Some(tell) = self.lock().cluster.removals.pop_front() {
+        let mut state = self.lock();
+        let stored = !state.cluster.machine.is_mute();
+        let result = result.and_then(|()| match stored {
+            true => Ok(()),
+            false => Err("all members agree, but this host cannot write its state: the removal counts once it can, unless the daemon is restarted before".to_owned()),
+        });
+        if let Some(tell) = state.cluster.removals.pop_front() {
             // Whoever asked may have gone.
             let _ = tell.send(result);
         }

@@ -227,8 +227,8 @@ impl World {
                 options: BTreeMap::new(),
                 labels: BTreeMap::new(),
             };
-            world.truth.create(me, bytes, vni.get(), net);
             world.with(host, |machine, clock| machine.publish_network(clock, &network));
+            world.truth.create(me, bytes, vni.get(), net);
         }))
     }
 
@@ -255,7 +255,6 @@ impl World {
         let (me, network) = (machine.me(), *network);
         Ok(Box::new(move |world: &mut World| {
             let endpoint: [u8; 32] = world.dice.bytes();
-            world.truth.attach(me, network, endpoint, ip);
             let body = EndpointBody {
                 name: format!("ep-{}", Id::new(endpoint).short()),
                 mac: Mac::for_ip(ip),
@@ -267,6 +266,7 @@ impl World {
             world.with(host, |machine, clock| {
                 machine.publish_endpoint(clock, &Id::new(network), &Id::new(endpoint), body);
             });
+            world.truth.attach(me, network, endpoint, ip);
         }))
     }
 
@@ -314,7 +314,8 @@ impl World {
     }
 }
 
-/// What is done once the choice is made.
+/// What is done once the choice is made. It counts when it is on the disk: with it may
+/// have come there what it rests on, such as a removal that the disk was too full for.
 pub(super) type Act = Box<dyn FnOnce(&mut World)>;
 
 pub(super) fn found<T>(space: Space, found: Found<T>) -> Result<T, Missing> {

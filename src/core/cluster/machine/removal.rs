@@ -173,6 +173,10 @@ impl Machine {
 
     fn finish_removal(&mut self, now: Now) {
         let Some(removal) = &self.removal else { return };
+        // Nobody would hear of it, and after a restart it would not have been.
+        if self.mute {
+            return self.give_up(now, MUTE.to_owned());
+        }
         let last_words = match self.last_words(&removal.dead.clone()) {
             Ok(last_words) => last_words,
             Err(why) => return self.give_up(now, why),

@@ -52,6 +52,27 @@ fn a_removed_hosts_ranges_are_inherited_and_it_is_shut_out() {
 }
 
 #[test]
+fn a_removal_that_cannot_be_stored_does_not_come_about() {
+    let mut mesh = Mesh::new(3);
+    mesh.cut.insert(2);
+    mesh.run(20_000);
+    let now = mesh.now;
+    mesh.hosts[0].remove(now, vec![id(2)]).unwrap();
+    // Its disk is full when the others answer.
+    mesh.hosts[0].set_mute(true);
+    mesh.run(2000);
+    let why = mesh.removals.pop().unwrap().unwrap_err();
+    assert!(why.contains("cannot write its state"), "{why}");
+    assert!(mesh.hosts[0].replica().is_member(&id(2)));
+    mesh.hosts[0].set_mute(false);
+    mesh.run(20_000);
+    let now = mesh.now;
+    mesh.hosts[0].remove(now, vec![id(2)]).unwrap();
+    mesh.run(2000);
+    assert_eq!(mesh.removals, [Ok(())]);
+}
+
+#[test]
 fn a_removal_needs_everybody() {
     let mut mesh = Mesh::new(4);
     mesh.cut.extend([2, 3]);
