@@ -134,6 +134,7 @@ impl Machine {
         let before = known(self);
         match response {
             Some(Response::Entries(entries)) => {
+                self.remember_vips(&entries);
                 self.replica.accept(from, entries);
                 self.after_changes(now);
             }
@@ -187,6 +188,7 @@ impl Machine {
                 self.replica.write(Key::Holding(me, space), Some(Body::Holding(mine)));
             }
         }
+        self.keep_inherited_vips();
         for (id, removed) in last_words {
             self.replica.write(Key::Member(id), Some(Body::Member(removed)));
         }
