@@ -300,6 +300,7 @@ impl World {
         self.kill(host);
         self.hosts[host].forget(&mut self.dice);
         self.truth.crashed(host, &self.hosts[host].disk);
+        self.void_vips(None);
         self.start(host);
         let pause = self.dice.millis(0, 2000);
         self.after(host, pause, What::Join);

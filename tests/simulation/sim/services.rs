@@ -8,6 +8,7 @@ use vxmesh::core::cluster::entry::{Body, Entry, Key, NodeId, Space};
 use vxmesh::core::cluster::machine::Machine;
 use vxmesh::core::tables::{Joined, Service};
 
+use super::host::Host;
 use super::truth::Truth;
 use super::work::{Act, Command, Missing, found};
 use super::world::World;
@@ -110,17 +111,24 @@ impl World {
         self.with(host, |machine, clock| machine.withdraw_service(clock, &id));
     }
 
+    /// Forgets virtual IPs of which nobody who stays has heard: those that removed nodes
+    /// chose, or nodes whose disk is lost, which nobody may ever remove, or one that has
+    /// just lost its memory, because its disk was full.
+    pub(crate) fn void_vips(&mut self, restarted: Option<NodeId>) {
+        let known = self.known_vips();
+        let sound = self.staying().map(|h| h.id()).filter(|id| Some(*id) != restarted).collect();
+        self.truth.void_vips(&sound, &known);
+    }
+
     /// Virtual IPs that any member knows, also those that do not run.
-    pub(crate) fn known_vips(&self) -> BTreeSet<(Place, Id)> {
-        let members =
-            self.hosts.iter().filter(|h| h.joined && !self.truth.removed.contains(&h.id()));
-        let of_host = |h: &super::host::Host| -> BTreeSet<(Place, Id)> {
+    fn known_vips(&self) -> BTreeSet<(Place, Id)> {
+        let of_host = |h: &Host| -> BTreeSet<(Place, Id)> {
             match &h.machine {
                 Some(machine) => vips(machine.replica().entries()),
                 None => vips(h.disk.values()),
             }
         };
-        members.flat_map(of_host).collect()
+        self.staying().flat_map(of_host).collect()
     }
 }
 
@@ -199,18 +207,16 @@ impl Truth {
         }
     }
 
-    fn remove_service(&mut self, host: usize, service: Id) {
+    /// A service is removed, which is for good.
+    pub(super) fn remove_service(&mut self, host: usize, service: Id) {
         self.vips.0.retain(|_, (of, _)| *of != service);
         self.note_deleted(host, Key::Service(service));
     }
 
-    /// Of deleted networks nothing is left; nor of what removed nodes, or one that lost
-    /// its memory, chose and nobody who stays has heard of.
-    pub(crate) fn void_vips(&mut self, restarted: Option<NodeId>, known: &BTreeSet<(Place, Id)>) {
-        let removed = &self.removed;
+    /// What is not among the `known` counts only as long as who chose it has its memory.
+    fn void_vips(&mut self, sound: &BTreeSet<NodeId>, known: &BTreeSet<(Place, Id)>) {
         self.vips.0.retain(|place, (service, node)| {
-            let gone = removed.contains(node) || restarted == Some(*node);
-            !gone || known.contains(&(*place, *service))
+            sound.contains(node) || known.contains(&(*place, *service))
         });
     }
 

@@ -67,6 +67,12 @@ impl Truth {
     /// A member's tables have changed: nothing that it has seen deleted is back.
     pub(crate) fn seen(&mut self, host: usize, machine: &Machine, keys: &BTreeSet<Key>) {
         for key in keys {
+            let deleted = machine.replica().entry(key).is_some_and(|e| e.body.is_none());
+            if let (Key::Service(service), true) = (key, deleted) {
+                // Also where its remover has lost its memory since: what was on the way
+                // then has come to somebody who may yet tell it.
+                self.remove_service(host, *service);
+            }
             let Some(seen) = self.deleted.get_mut(key) else { continue };
             if machine.replica().get(key).is_none() {
                 seen.insert(host);

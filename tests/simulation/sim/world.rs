@@ -246,8 +246,7 @@ impl World {
             if let Some(machine) = &self.hosts[host].machine {
                 self.truth.leave_networks(machine.replica());
             }
-            let known = self.known_vips();
-            self.truth.void_vips(None, &known);
+            self.void_vips(None);
         }
     }
 
@@ -261,11 +260,14 @@ impl World {
         }
     }
 
+    /// Members that nobody has removed, also those that do not run.
+    pub(crate) fn staying(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|h| h.joined && !self.truth.removed.contains(&h.id()))
+    }
+
     /// Networks that any member knows, also those that do not run.
     fn known_networks(&self) -> BTreeSet<[u8; 32]> {
-        let members =
-            self.hosts.iter().filter(|h| h.joined && !self.truth.removed.contains(&h.id()));
-        let keys = members.flat_map(|h| match &h.machine {
+        let keys = self.staying().flat_map(|h| match &h.machine {
             Some(machine) => machine.replica().entries().map(|e| e.key).collect(),
             None => h.disk.keys().copied().collect::<Vec<Key>>(),
         });
@@ -338,8 +340,7 @@ impl World {
             let me = machine.me();
             let known = self.known_networks();
             self.truth.void_networks(Some(me), &known);
-            let known = self.known_vips();
-            self.truth.void_vips(Some(me), &known);
+            self.void_vips(Some(me));
         }
         self.settle(host);
     }

@@ -9,7 +9,7 @@ use crate::core::cluster::entry::{Body, Brief, Entry, Key, Member, NodeId, Space
 const MAX_KEPT: usize = 1000;
 
 impl Machine {
-    /// The nodes' ranges, and the services that have virtual IPs in them.
+    /// The nodes' ranges, and the services that may have virtual IPs in them.
     pub(super) fn holdings_of(&self, nodes: &[NodeId]) -> Vec<Entry> {
         let of_them = |e: &&Entry| match (&e.key, &e.body) {
             (Key::Holding(node, _), _) => nodes.contains(node),

@@ -134,6 +134,7 @@ impl Machine {
         let before = known(self);
         match response {
             Some(Response::Entries(entries)) => {
+                self.remember_vips(&entries);
                 self.replica.accept(from, entries);
                 self.after_changes(now);
             }
@@ -191,6 +192,7 @@ impl Machine {
                 self.replica.write(Key::Holding(me, space), Some(Body::Holding(mine)));
             }
         }
+        self.keep_inherited_vips();
         for (id, removed) in last_words {
             self.replica.write(Key::Member(id), Some(Body::Member(removed)));
         }
@@ -285,6 +287,11 @@ impl Machine {
     pub(super) fn release_promises(&mut self) {
         let me = self.me();
         let under_way = self.removal.as_ref().map_or(Vec::new(), |r| r.dead.clone());
+        // Its own may have come back from others: where its disk was full, it had told
+        // of a removal that it knew nothing of after its restart.
+        self.rewrite_node(|node| {
+            node.renounced.retain(|(id, by)| *by != me || under_way.contains(id));
+        });
         for to in self.membership.up().map(|p| p.id).collect::<Vec<_>>() {
             let Some(node) = self.replica.node(&to) else { continue };
             let void = node.renounced.iter().filter(|(_, by)| *by == me).map(|(id, _)| *id);

@@ -5,7 +5,7 @@
 //! change may win yet, if a third host, which has seen only that one, makes a change of
 //! its own. So an address that was a service's once is kept for it until the service or
 //! the network is deleted, which is for good: the host that owns the address writes it
-//! into the record again.
+//! into the record again, or who inherits the address.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::Machine;
-use crate::core::cluster::entry::{Body, Key, NodeId, Space};
+use crate::core::cluster::entry::{Body, Entry, Key, NodeId, Space};
 use crate::core::cluster::holding::{Range, Ranges};
 use crate::core::tables::{Joined, Network, Service};
 
@@ -27,46 +27,71 @@ type Id = [u8; 32];
 pub(super) struct Vips(BTreeMap<Id, BTreeSet<(Id, IpAddr)>>);
 
 impl Vips {
-    /// Remembers those of a service, and says which it had before and has no more.
-    fn follow(&mut self, id: Id, service: Option<&Service>) -> Vec<(Id, IpAddr)> {
-        let Some(service) = service else {
-            self.0.remove(&id);
-            return Vec::new();
-        };
-        let now: BTreeSet<(Id, IpAddr)> = service
-            .networks
-            .iter()
-            .filter_map(|joined| Some((joined.network.bytes()?, &joined.vips)))
-            .flat_map(|(network, vips)| vips.iter().map(move |ip| (network, *ip)))
-            .collect();
+    /// Remembers those of a service's record, also of one that has lost to another.
+    fn remember(&mut self, id: Id, service: &Service) {
         let known = self.0.entry(id).or_default();
-        let lost = known.difference(&now).copied().collect();
-        known.extend(&now);
+        known.extend(places(service));
         // Somebody writes one after the other: the rest is forgotten.
         if known.len() > MOST {
-            *known = now;
+            *known = places(service).collect();
         }
-        lost
     }
+
+    /// Those that the service had once and does not have by this record.
+    fn lost(&self, id: Id, service: &Service) -> Vec<(Id, IpAddr)> {
+        let now: BTreeSet<(Id, IpAddr)> = places(service).collect();
+        self.0.get(&id).into_iter().flat_map(|known| known.difference(&now)).copied().collect()
+    }
+}
+
+/// A service's virtual IPs, each with its network.
+fn places(service: &Service) -> impl Iterator<Item = (Id, IpAddr)> {
+    let networks = service.networks.iter();
+    let networks = networks.filter_map(|joined| Some((joined.network.bytes()?, &joined.vips)));
+    networks.flat_map(|(network, vips)| vips.iter().map(move |ip| (network, *ip)))
 }
 
 impl Machine {
     /// A service's record has changed.
     pub(super) fn keep_vips(&mut self, id: Id) {
-        let Some(Body::Service(service)) = self.replica.get(&Key::Service(id)) else {
-            self.vips.follow(id, None);
-            return;
-        };
-        let service = service.clone();
-        let lost = self.vips.follow(id, Some(&service));
-        let me = self.me();
-        let mine: Vec<(Id, IpAddr)> =
-            lost.into_iter().filter(|(network, ip)| self.owns(me, *network, *ip)).collect();
-        if mine.is_empty() {
+        match self.replica.get(&Key::Service(id)) {
+            Some(Body::Service(service)) => self.vips.remember(id, service),
+            _ => {
+                self.vips.0.remove(&id);
+            }
+        }
+        self.restore_vips(id);
+    }
+
+    /// This host has become the heir of others, and owns what was theirs to restore.
+    pub(super) fn keep_inherited_vips(&mut self) {
+        let services: Vec<Id> = self.vips.0.keys().copied().collect();
+        services.into_iter().for_each(|id| self.restore_vips(id));
+    }
+
+    /// Remembers the virtual IPs of records that another host has of services that are
+    /// not deleted here: also those that are older than this host's, and that this host
+    /// therefore does not take.
+    pub(super) fn remember_vips(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            if let (Key::Service(id), Some(Body::Service(service))) = (entry.key, &entry.body)
+                && self.replica.get(&entry.key).is_some()
+            {
+                self.vips.remember(id, service);
+            }
+        }
+    }
+
+    /// Writes into a service's record what it has lost and is this host's to give.
+    fn restore_vips(&mut self, id: Id) {
+        let Some(Body::Service(service)) = self.replica.get(&Key::Service(id)) else { return };
+        let (me, mut lost) = (self.me(), self.vips.lost(id, service));
+        lost.retain(|(network, ip)| self.owns(me, *network, *ip));
+        if lost.is_empty() {
             return;
         }
-        let mut whole = service;
-        for (network, ip) in mine {
+        let mut whole = service.clone();
+        for (network, ip) in lost {
             restore(&mut whole, network, ip);
         }
         // Others would not take it, and it would be kept in vain.
@@ -75,11 +100,16 @@ impl Machine {
         }
     }
 
-    /// Whether a service has a virtual IP that is one of these nodes' to give.
+    /// Whether a service has a virtual IP that may be one of these nodes' to give: it is
+    /// none of the others', by all that this host knows. Of what a node was given last
+    /// perhaps nobody has heard yet that it took it.
     pub(super) fn has_vip_of(&self, service: &Service, nodes: &[NodeId]) -> bool {
-        let vips = service.networks.iter().filter_map(|j| Some((j.network.bytes()?, &j.vips)));
-        let mut vips = vips.flat_map(|(network, vips)| vips.iter().map(move |ip| (network, *ip)));
-        vips.any(|(network, ip)| nodes.iter().any(|node| self.owns(*node, network, ip)))
+        let others: Vec<NodeId> =
+            self.replica.members().map(|(id, _)| id).filter(|id| !nodes.contains(id)).collect();
+        let stands = |network: &Id| self.replica.get(&Key::Network(*network)).is_some();
+        places(service).any(|(network, ip)| {
+            stands(&network) && !others.iter().any(|node| self.owns(*node, network, ip))
+        })
     }
 
     /// Whether an address of a network that is not deleted is a node's to give.

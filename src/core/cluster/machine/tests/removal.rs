@@ -163,6 +163,26 @@ fn a_restart_forgets_an_unfinished_removal() {
 }
 
 #[test]
+fn a_removal_that_only_others_remember_is_forgotten() {
+    let mut mesh = Mesh::new(3);
+    mesh.cut.insert(2);
+    mesh.run(20_000);
+    // The disk of host 0 keeps nothing of the removal that it begins.
+    let disk = known_to(&mesh, 0);
+    let now = mesh.now;
+    mesh.hosts[0].remove(now, vec![id(2)]).unwrap();
+    let estate = Request::Estate(vec![id(2)], known_to(&mesh, 0));
+    mesh.hosts[1].request(now, id(0), estate);
+    mesh.hosts[0] = mesh.machine(0, 3, disk);
+    assert!(!mesh.hosts[0].replica().node(&id(0)).unwrap().renounces(&id(2)));
+    mesh.run(20_000);
+    for n in 0..2 {
+        assert!(!mesh.hosts[n].replica().node(&id(n)).unwrap().renounces(&id(2)), "{n}");
+    }
+    remove(&mut mesh, 1, &[2]).unwrap();
+}
+
+#[test]
 fn two_hosts_become_one_when_one_leaves() {
     let mut mesh = Mesh::new(2);
     let now = mesh.now;

@@ -157,3 +157,89 @@ fn who_inherits_addresses_knows_whose_they_are() {
     assert_eq!(mesh.removals, [Ok(())]);
     assert_eq!(mesh.hosts[2].used(Space::Pool([2; 32], 0)).count(), 4);
 }
+
+/// Before anything more is gossiped.
+fn remove(mesh: &mut Mesh, by: usize, dead: usize) {
+    let now = mesh.now;
+    mesh.hosts[by].remove(now, vec![id(dead)]).unwrap();
+    mesh.drain();
+    assert_eq!(mesh.removals, [Ok(())]);
+}
+
+#[test]
+fn an_address_that_was_lost_is_kept_by_who_inherits_it() {
+    let mut mesh = mesh();
+    mesh.cut.insert(2);
+    let joined = Service { networks: vec![on(1, &[2]), on(2, &[2])], ..service() };
+    let now = mesh.now;
+    mesh.hosts[0].publish_service(now, &joined);
+    mesh.run(500);
+    for n in 0..50 {
+        let change = Service { networks: vec![on(1, &[2])], drain: n + 20, ..service() };
+        mesh.hosts[2].publish_service(now, &change);
+    }
+    // Host 0 dies before it hears of that; host 1 has seen both.
+    mesh.cut = [0].into();
+    mesh.run(20_000);
+    for n in [1, 2] {
+        assert_eq!(shown(&mesh, n).unwrap().networks, [on(1, &[2])]);
+    }
+    remove(&mut mesh, 1, 0);
+    let kept = Service { drain: 69, ..joined };
+    assert_eq!(shown(&mesh, 1).unwrap(), kept);
+    assert_eq!(mesh.hosts[1].used(Space::Pool([2; 32], 0)).count(), 4);
+    mesh.run(2000);
+    assert_eq!(shown(&mesh, 2).unwrap(), kept);
+}
+
+#[test]
+fn who_inherits_addresses_is_told_of_records_older_than_its_own() {
+    let mut mesh = mesh();
+    let now = mesh.now;
+    mesh.hosts[1].publish_network(now, &network(3));
+    mesh.hosts[1].publish_service(now, &Service { networks: vec![on(3, &[2])], ..service() });
+    mesh.run(3000);
+    // Only host 1 hears of an address that host 0 chooses, and dies.
+    mesh.cut.insert(2);
+    let joined = Service { networks: vec![on(2, &[2]), on(3, &[2])], ..service() };
+    let now = mesh.now;
+    mesh.hosts[0].publish_service(now, &joined);
+    mesh.run(500);
+    for n in 0..50 {
+        let change = Service { networks: vec![on(3, &[2])], drain: n + 20, ..service() };
+        mesh.hosts[2].publish_service(mesh.now, &change);
+    }
+    mesh.cut = [0].into();
+    remove(&mut mesh, 2, 0);
+    assert_eq!(mesh.hosts[2].used(Space::Pool([2; 32], 0)).count(), 4);
+    let now = mesh.now;
+    // What host 1 knows would have won by that.
+    mesh.hosts[1].publish_service(now, &Service { drain: 5, ..joined });
+    mesh.run(20_000);
+    for n in [1, 2] {
+        let networks = shown(&mesh, n).unwrap().networks;
+        assert!(networks.contains(&on(2, &[2])), "{networks:?}");
+    }
+}
+
+#[test]
+fn who_inherits_what_was_given_last_knows_what_is_a_services() {
+    let mut mesh = mesh();
+    let (now, space) = (mesh.now, Space::Pool([2; 32], 0));
+    mesh.cut.insert(2);
+    let want = share(space, Want::Within(network(2).pools[0].net.into(), 0));
+    let Response::Entries(given) = mesh.hosts[0].request(now, id(2), want) else { panic!() };
+    mesh.hosts[2].absorb(now, id(0), Response::Entries(given)).unwrap();
+    let owned = mesh.owned(2, 2, space).unwrap().ranges.lowest().unwrap();
+    mesh.run(500);
+    // Of all that only what host 2 says of the service comes to host 1.
+    let joined = on(2, &[(owned & 0xff) as u8]);
+    let change = Service { networks: vec![on(1, &[2]), joined], ..service() };
+    mesh.hosts[2].publish_service(mesh.now, &change);
+    let entries = mesh.hosts[2].replica().entry(&Key::Service([9; 32])).cloned();
+    let told = Request::Exchange { entries: entries.into_iter().collect(), want: Vec::new() };
+    mesh.hosts[1].request(mesh.now, id(2), told);
+    remove(&mut mesh, 0, 2);
+    assert!(mesh.owned(0, 0, space).unwrap().ranges.contains(owned));
+    assert_eq!(shown(&mesh, 0), Some(change));
+}
