@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use vxmesh::core::Now;
 use vxmesh::core::cluster::entry::{Body, Entry, Key, NodeId, Space};
 use vxmesh::core::cluster::machine::Machine;
+use vxmesh::core::cluster::replica::Replica;
 use vxmesh::core::tables::{Joined, Service};
 
 use super::host::Host;
@@ -218,6 +219,13 @@ impl Truth {
         self.vips.0.retain(|place, (service, node)| {
             sound.contains(node) || known.contains(&(*place, *service))
         });
+    }
+
+    /// What a removed node chose is its heir's to keep from now on.
+    pub(crate) fn bequeath_vips(&mut self, known: &Replica) {
+        for (_, node) in self.vips.0.values_mut() {
+            *node = known.heir(*node).unwrap_or(*node);
+        }
     }
 
     pub(crate) fn forget_vips(&mut self, network: Id) {

@@ -247,6 +247,9 @@ impl World {
                 self.truth.leave_networks(machine.replica());
             }
             self.void_vips(None);
+            if let Some(machine) = &self.hosts[host].machine {
+                self.truth.bequeath_vips(machine.replica());
+            }
         }
     }
 
