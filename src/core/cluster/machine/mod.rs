@@ -9,6 +9,7 @@
 //! | `call` | what this host asks of others by itself: syncs, probes, removals |
 //! | `estate` | what is left of removed nodes |
 //! | `expelled` | what a removed host is told |
+//! | `members` | who comes and goes |
 //! | `paths` | how large a packet reaches others |
 //! | `ring` | keys of the control traffic and the token |
 //! | `own` | what this host writes: itself, networks, services, endpoints, ranges |
@@ -19,6 +20,7 @@ mod answer;
 mod call;
 mod estate;
 mod expelled;
+mod members;
 mod own;
 mod packet;
 mod paths;
@@ -509,9 +511,7 @@ impl Machine {
             if changed.is_empty() {
                 return;
             }
-            if changed.iter().any(|k| matches!(k, Key::Member(_))) {
-                self.members_changed(now);
-            }
+            self.members_changed(now, &changed);
             if changed.iter().any(|k| matches!(k, Key::Secret(_))) {
                 self.learn_keys(now);
             }
@@ -529,32 +529,6 @@ impl Machine {
 
     fn is_mine(&self, key: &Key) -> bool {
         self.replica.entry(key).is_some_and(|e| e.author == self.me())
-    }
-
-    fn members_changed(&mut self, now: Now) {
-        if self.removed_by().is_some() {
-            return self.stand_alone(now);
-        }
-        let members: BTreeSet<NodeId> = self.replica.members().map(|(id, _)| id).collect();
-        self.down.retain(|id, _| members.contains(id));
-        self.differing.retain(|id, _| members.contains(id));
-        let me = self.me();
-        for id in &members {
-            if *id != me && self.admitted.insert(*id) {
-                self.membership.admit(*id);
-                if let Some(node) = self.replica.node(id) {
-                    let peer = Peer { id: *id, control: node.control, generation: 0 };
-                    self.membership.announce(now, peer);
-                }
-            }
-        }
-        self.forget_kept_promises();
-        let removed: Vec<NodeId> = self.admitted.difference(&members).copied().collect();
-        for id in removed {
-            self.admitted.remove(&id);
-            self.membership.forget(now, id);
-        }
-        self.outputs.push_back(Output::Visible);
     }
 
     fn random_up(&mut self, count: usize) -> Vec<NodeId> {

@@ -1,6 +1,6 @@
 //! What of a datagram may reach foca.
 
-use foca::{Member, Message, State};
+use foca::{Header, Member, Message, State};
 
 use super::packet::Packet;
 use super::{Membership, Peer};
@@ -13,6 +13,8 @@ pub(super) struct Passed {
     pub(super) overtaken: Option<u64>,
     /// Who says that this host is suspected.
     pub(super) accuser: Option<Peer>,
+    /// Who takes this host for another generation of it, to which what it says is lost.
+    pub(super) mistaken: Option<Peer>,
 }
 
 impl Membership {
@@ -23,15 +25,15 @@ impl Membership {
         }
         let mut packet = Packet::decode(bytes)?;
         let me = *self.me();
-        let sender = &packet.header.src;
-        if sender.id == me.id || packet.header.dst.id != me.id || !self.believes(sender) {
+        let Header { src: sender, dst, .. } = packet.header;
+        if sender.id == me.id || dst.id != me.id || !self.believes(&sender) {
             return None;
         }
         // Or this host would send to wherever the sender wants.
         if packet.third().is_some_and(|third| !self.believes(third)) {
             return None;
         }
-        self.remind(*sender);
+        self.remind(sender);
         let mut overtaken = None;
         let mut kept = Vec::new();
         for news in packet.news {
@@ -46,9 +48,12 @@ impl Membership {
             }
         }
         let accused = kept.iter().any(|m| *m.id() == me && m.state() == State::Suspect);
-        let accuser = accused.then_some(*sender);
+        let accuser = accused.then_some(sender);
+        // An announcement is for every generation.
+        let missed = dst != me && packet.header.message != Message::Announce;
+        let mistaken = missed.then_some(sender);
         packet.news = kept;
-        Some(Passed { bytes: packet.encode(), overtaken, accuser })
+        Some(Passed { bytes: packet.encode(), overtaken, accuser, mistaken })
     }
 
     /// Whether there can be such a member.

@@ -15,6 +15,10 @@
 //! * **Told by name.** A host that begins to suspect a peer tells it so directly,
 //!   beside the gossip, and a host that hears of a suspicion about itself answers
 //!   whoever it has it from, so that a refutation takes one round trip.
+//! * **No talk to the past.** What is addressed to an earlier generation of a host that
+//!   has restarted, foca does not hear; streams answer for it all the same, so that
+//!   the host stays up for those who take it for that one, and they need not be for
+//!   it. It therefore contacts whoever addresses another generation of it.
 //! * **Gentle rejoining.** Each period a host looks for one member that it has
 //!   lost, with a probability that keeps what the lost one hears constant, however
 //!   large the cluster, and for a few periods after somebody came back, in any
@@ -188,6 +192,7 @@ impl Membership {
         if let Some(generation) = passed.overtaken {
             self.overtake(now, generation);
         }
+        passed.mistaken.into_iter().for_each(|sender| self.seek(now, sender));
     }
 
     /// Does everything that is due. A tick that comes late by more than a probe

@@ -3,6 +3,7 @@
 
 mod absent;
 mod estate;
+mod members;
 mod parts;
 mod paths;
 mod removal;

@@ -50,6 +50,21 @@ fn a_host_that_has_lost_count_of_its_starts_catches_up() {
 }
 
 #[test]
+fn a_host_that_knows_nobody_is_found_by_those_that_know_its_earlier_self() {
+    for seed in 0..8 {
+        let mut sim = Sim::settled(4, seed);
+        // Restarted before anybody missed it, and once more without its count. Streams
+        // answer for each of its generations.
+        for generation in [7, 0] {
+            sim.start(3, generation, 3);
+            assert!(sim.until(ms(3_000), Sim::whole).is_some(), "seed {seed}, {generation}");
+        }
+        assert_eq!(sim.host(3).me().generation, 8);
+        assert_eq!(sim.downs, [], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_host_that_was_cut_off_comes_back_by_itself() {
     for seed in 0..8 {
         let mut sim = Sim::settled(10, seed);
