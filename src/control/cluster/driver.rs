@@ -96,12 +96,17 @@ pub(in crate::control) async fn run(control: Arc<Control>, sockets: Sockets) {
 
 /// Does what the machine wants done; how long it can wait until its next timer.
 fn dispatch(control: &Arc<Control>, udp: &UdpSocket) -> Duration {
-    let (outputs, due) = control.outputs();
+    let (outputs, mute, due) = control.outputs();
     for output in outputs {
         match output {
             // What cannot be sent now is lost like any datagram.
             Output::Datagram { to, bytes } => {
                 let _ = udp.try_send_to(&bytes, to);
+            }
+            // It may tell what this host could not store when it wanted to ask.
+            Output::Call { id, request, .. } if mute && request != Request::Ping => {
+                control.with_machine(|machine, now| machine.answered(now, id, None));
+                control.wake.notify_one();
             }
             Output::Call { id, exchange, at, request, .. } => {
                 let control = control.clone();

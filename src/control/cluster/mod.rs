@@ -205,12 +205,12 @@ impl Control {
         let _ = self.save_now(&mut self.lock());
     }
 
-    /// What the machine wants done, and how long it can wait after that.
-    fn outputs(&self) -> (Vec<Output>, Duration) {
+    /// What the machine wants done, whether it is mute, and how long it can wait after that.
+    fn outputs(&self) -> (Vec<Output>, bool, Duration) {
         let mut state = self.lock();
         let machine = &mut state.cluster.machine;
         let outputs = std::iter::from_fn(|| machine.output()).collect();
-        (outputs, machine.due().saturating_sub(self.now()))
+        (outputs, machine.is_mute(), machine.due().saturating_sub(self.now()))
     }
 
     /// Follows changed entries in the tables of networks and endpoints.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use vxmesh::core::Now;
 use vxmesh::core::cluster::entry::{Key, NodeId, Realm};
 use vxmesh::core::cluster::machine::{Machine, Output, Settings};
+use vxmesh::core::cluster::rpc::Request;
 
 use super::calls::{Answer, Ask, Caller, Leaving};
 use super::host::{Host, Settled};
@@ -282,6 +283,12 @@ impl World {
         while let Some(output) = self.hosts[host].machine.as_mut().and_then(Machine::output) {
             match output {
                 Output::Datagram { to, bytes } => self.send(host, to, bytes),
+                // As the daemon does.
+                Output::Call { id, request, .. }
+                    if self.is_mute(host) && request != Request::Ping =>
+                {
+                    self.with(host, |machine, clock| machine.answered(clock, id, None));
+                }
                 Output::Call { id, exchange, at, request, .. } => {
                     let caller = Caller::machine(id, &request);
                     self.call(host, caller, exchange, at, request);
@@ -299,6 +306,10 @@ impl World {
             h.wake = Some(due);
             self.push(due, host, false, What::Tick);
         }
+    }
+
+    fn is_mute(&self, host: usize) -> bool {
+        self.hosts[host].machine.as_ref().is_some_and(Machine::is_mute)
     }
 
     fn send(&mut self, host: usize, to: SocketAddr, bytes: Vec<u8>) {
