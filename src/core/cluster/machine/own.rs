@@ -107,6 +107,7 @@ impl Machine {
     /// Tells of a service, new or changed.
     pub fn publish_service(&mut self, now: Now, service: &Service) {
         if let Some(id) = service.id.bytes() {
+            self.tell_whose_they_were(service);
             self.replica.write(Key::Service(id), Some(Body::Service(service.clone())));
             self.after_changes(now);
         }
@@ -132,6 +133,7 @@ impl Machine {
     /// Tells of an endpoint of this host.
     pub fn publish_endpoint(&mut self, now: Now, network: &Id, id: &Id, body: EndpointBody) {
         if let (Some(network), Some(id)) = (network.bytes(), id.bytes()) {
+            body.addresses.iter().for_each(|ip| self.tell_whose_it_was(network, *ip));
             let key = Key::Endpoint(self.me(), network, id);
             self.replica.write(key, Some(Body::Endpoint(body)));
             self.after_changes(now);

@@ -6,6 +6,9 @@
 //! its own. So an address that was a service's once is kept for it until the service or
 //! the network is deleted, which is for good: the host that owns the address writes it
 //! into the record again, or who inherits the address.
+//!
+//! Who hears of an address's next use must hear that the service before is deleted: else
+//! both have it for whoever hears nothing more of the deletion, as who knew of it is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,17 +22,26 @@ use crate::core::tables::{Joined, Network, Service};
 
 /// Virtual IPs that are remembered of one service.
 const MOST: usize = 1024;
+/// Virtual IPs that are remembered of deleted services.
+const MOST_FREED: usize = 4096;
 
 type Id = [u8; 32];
+/// An address of a network.
+type Place = (Id, IpAddr);
 
-/// The virtual IPs of each service by network, as they were in any of its records.
+/// The virtual IPs of services.
 #[derive(Debug, Default)]
-pub(super) struct Vips(BTreeMap<Id, BTreeSet<(Id, IpAddr)>>);
+pub(super) struct Vips {
+    /// Of each service, as they were in any of its records.
+    held: BTreeMap<Id, BTreeSet<Place>>,
+    /// Of deleted services, until the next use: whose it was last.
+    freed: BTreeMap<Place, Id>,
+}
 
 impl Vips {
     /// Remembers those of a service's record, also of one that has lost to another.
     fn remember(&mut self, id: Id, service: &Service) {
-        let known = self.0.entry(id).or_default();
+        let known = self.held.entry(id).or_default();
         known.extend(places(service));
         // Somebody writes one after the other: the rest is forgotten.
         if known.len() > MOST {
@@ -38,14 +50,23 @@ impl Vips {
     }
 
     /// Those that the service had once and does not have by this record.
-    fn lost(&self, id: Id, service: &Service) -> Vec<(Id, IpAddr)> {
-        let now: BTreeSet<(Id, IpAddr)> = places(service).collect();
-        self.0.get(&id).into_iter().flat_map(|known| known.difference(&now)).copied().collect()
+    fn lost(&self, id: Id, service: &Service) -> Vec<Place> {
+        let now: BTreeSet<Place> = places(service).collect();
+        self.held.get(&id).into_iter().flat_map(|known| known.difference(&now)).copied().collect()
+    }
+
+    /// Those of a deleted service may be used again.
+    fn free(&mut self, id: Id) {
+        let places = self.held.remove(&id).unwrap_or_default();
+        self.freed.extend(places.into_iter().map(|place| (place, id)));
+        while self.freed.len() > MOST_FREED {
+            self.freed.pop_first();
+        }
     }
 }
 
 /// A service's virtual IPs, each with its network.
-fn places(service: &Service) -> impl Iterator<Item = (Id, IpAddr)> {
+fn places(service: &Service) -> impl Iterator<Item = Place> {
     let networks = service.networks.iter();
     let networks = networks.filter_map(|joined| Some((joined.network.bytes()?, &joined.vips)));
     networks.flat_map(|(network, vips)| vips.iter().map(move |ip| (network, *ip)))
@@ -56,16 +77,26 @@ impl Machine {
     pub(super) fn keep_vips(&mut self, id: Id) {
         match self.replica.get(&Key::Service(id)) {
             Some(Body::Service(service)) => self.vips.remember(id, service),
-            _ => {
-                self.vips.0.remove(&id);
-            }
+            _ => self.vips.free(id),
         }
         self.restore_vips(id);
     }
 
+    /// A service is published here, with addresses that may have been another's.
+    pub(super) fn tell_whose_they_were(&mut self, service: &Service) {
+        places(service).for_each(|(network, ip)| self.tell_whose_it_was(network, ip));
+    }
+
+    /// An address is used here, which may have been a service's that is deleted.
+    pub(super) fn tell_whose_it_was(&mut self, network: Id, ip: IpAddr) {
+        if let Some(before) = self.vips.freed.remove(&(network, ip)) {
+            self.replica.retell(Key::Service(before));
+        }
+    }
+
     /// This host has become the heir of others, and owns what was theirs to restore.
     pub(super) fn keep_inherited_vips(&mut self) {
-        let services: Vec<Id> = self.vips.0.keys().copied().collect();
+        let services: Vec<Id> = self.vips.held.keys().copied().collect();
         services.into_iter().for_each(|id| self.restore_vips(id));
     }
 

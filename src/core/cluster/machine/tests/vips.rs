@@ -167,6 +167,47 @@ fn remove(mesh: &mut Mesh, by: usize, dead: usize) {
 }
 
 #[test]
+fn who_hears_of_an_addresses_next_use_hears_that_it_was_free() {
+    for endpoint in [false, true] {
+        let mut mesh = mesh();
+        // Nobody hears that the service is deleted, however often it is told.
+        mesh.cut.insert(0);
+        let now = mesh.now;
+        mesh.hosts[0].withdraw_service(now, &service().id);
+        mesh.run(1200);
+        mesh.cut.clear();
+        assert!(!mesh.hosts[0].replica().has_rumours());
+        assert!(shown(&mesh, 1).is_some());
+        let (now, other) = (mesh.now, Id::new([8; 32]));
+        if endpoint {
+            let body = EndpointBody {
+                name: "db".into(),
+                mac: Mac([2; 6]),
+                addresses: vec![IpAddr::from([10, 1, 0, 2])],
+                aliases: Vec::new(),
+                service: None,
+                created: String::new(),
+            };
+            mesh.hosts[0].publish_endpoint(now, &network(1).id, &other, body);
+        } else {
+            let networks = vec![on(1, &[2])];
+            let next = Service { id: other.clone(), networks, ..service() };
+            mesh.hosts[0].publish_service(now, &next);
+        }
+        let told = |host: &Machine| {
+            let next = host.services().any(|s| s.id == other);
+            next || host.endpoints().any(|(.., id, _)| Some(id) == other.bytes())
+        };
+        while !told(&mesh.hosts[1]) {
+            assert!(mesh.now < now + ms(1000), "it is told");
+            mesh.run(10);
+        }
+        let before = mesh.hosts[1].replica().get(&Key::Service([9; 32]));
+        assert_eq!(before, None, "endpoint: {endpoint}");
+    }
+}
+
+#[test]
 fn an_address_that_was_lost_is_kept_by_who_inherits_it() {
     let mut mesh = mesh();
     mesh.cut.insert(2);
