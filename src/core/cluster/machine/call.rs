@@ -1,5 +1,6 @@
 //! What this host asks of others by itself.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::answer::MUTE;
@@ -66,8 +67,7 @@ impl Machine {
     /// Starts a call, if the host is known and there are not too many.
     pub(super) fn call(&mut self, to: NodeId, call: Call, request: Request) -> bool {
         let exchange = self.replica.members().find(|(id, _)| *id == to).map(|(_, key)| key);
-        let at = self.replica.node(&to).map(|n| n.control);
-        let (Some(exchange), Some(at)) = (exchange, at) else { return false };
+        let (Some(exchange), Some(at)) = (exchange, self.control_of(&to)) else { return false };
         if self.removed_by().is_some() {
             return false;
         }
@@ -258,8 +258,16 @@ impl Machine {
     }
 
     /// Where and as whom a member is to be asked: its X25519 public key and address.
-    pub fn contact(&self, id: &NodeId) -> Option<([u8; 32], std::net::SocketAddr)> {
+    pub fn contact(&self, id: &NodeId) -> Option<([u8; 32], SocketAddr)> {
         let (_, exchange) = self.replica.members().find(|(other, _)| other == id)?;
-        Some((exchange, self.replica.node(id)?.control))
+        Some((exchange, self.control_of(id)?))
+    }
+
+    /// Where a host hears control traffic: as it says itself, or else, as long as that
+    /// has not come here, where it answers the failure detector. What it says is then
+    /// to be had from the host itself.
+    pub(super) fn control_of(&self, id: &NodeId) -> Option<SocketAddr> {
+        let said = self.replica.node(id).map(|node| node.control);
+        said.or_else(|| self.membership.up().find(|peer| peer.id == *id).map(|peer| peer.control))
     }
 }

@@ -429,7 +429,7 @@ impl Machine {
             }
         }
         for to in targets {
-            let Some(to) = self.replica.node(&to).map(|n| n.control) else { continue };
+            let Some(to) = self.control_of(&to) else { continue };
             let entries = self.replica.rumours(budget, hosts);
             if entries.is_empty() {
                 return;
