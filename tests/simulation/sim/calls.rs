@@ -180,10 +180,10 @@ impl World {
         }
         if leaves {
             let waits = |l: &Leaving| l.host == host && l.to == from && l.life == life;
-            // It may have asked before: that question is still open.
-            if let Some(last) = self.leaving.iter().rposition(waits) {
-                self.leaving.remove(last);
-            }
+            // It may have asked before: that question is still open. This one is not if
+            // the removal has ended in the moment that it began.
+            let Some(last) = self.leaving.iter().rposition(waits) else { return };
+            self.leaving.remove(last);
         }
         self.respond(host, from, life, caller, response);
     }
