@@ -25,6 +25,20 @@ fn nothing_learned(stranger: &Host, member: &Host) {
     assert_eq!(member.nodes().len(), 1, "{:?}", member.nodes());
 }
 
+#[test]
+fn who_has_joined_creates_networks_at_once() {
+    need!(root());
+    let fabric = Fabric::new();
+    let first = fabric.host(1);
+    for number in 2..=4 {
+        let host = fabric.host(number);
+        host.join(&first);
+        let body = serde_json::json!({ "name": format!("net{number}") });
+        let answer = host.api("POST", "/v1/networks", &body);
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+}
+
 /// The acceptance list's first: nothing but `daemon` and `join`.
 #[test]
 fn three_hosts_ping_each_others_containers() {

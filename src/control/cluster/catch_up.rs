@@ -62,6 +62,11 @@ impl Control {
         Ok((state, service))
     }
 
+    /// The lock, under which it is known who owns VNIs: a newcomer learns it from others.
+    pub(super) fn lock_knowing_owners(&self) -> MutexGuard<'_, State> {
+        self.lock_knowing(|state| state.cluster.machine.holdings(Space::Vni).next().is_some())
+    }
+
     /// The lock; under which something is known, if anybody within reach knows it.
     fn lock_knowing(&self, known: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
         let state = self.lock();

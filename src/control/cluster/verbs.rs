@@ -135,7 +135,9 @@ impl Control {
         person.tag = token.tag().0;
         self.start_anew(&mut state, person, entries)?;
         tracing::info!("joined a cluster");
-        Ok(view::cluster(self, &state))
+        drop(state);
+        // What comes next may be a network, for which others must give a VNI.
+        Ok(view::cluster(self, &self.lock_knowing_owners()))
     }
 
     fn person(&self) -> Result<Person, Error> {
