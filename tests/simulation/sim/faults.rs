@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
-use vxmesh::core::cluster::entry::NodeId;
+use vxmesh::core::cluster::entry::{Key, NodeId};
 use vxmesh::wire::vxlan::Vni;
 
 use super::network::Weather;
@@ -146,12 +146,31 @@ impl World {
         }
     }
 
-    /// A host loses everything, and joins as another of the same name. The last
-    /// one that knows the cluster keeps its disk.
+    /// A host loses everything, and joins as another of the same name: unless two that
+    /// stay would then know of each other by nobody, which nothing can heal.
     fn lose_disk(&mut self, host: usize) {
-        if self.hosts.iter().filter(|h| h.joined).count() > 2 {
+        let stay: Vec<usize> = (0..self.hosts.len())
+            .filter(|other| *other != host && self.hosts[*other].joined)
+            .filter(|other| !self.truth.removed.contains(&self.hosts[*other].id()))
+            .collect();
+        if stay.len() > 1 && self.find_each_other(stay) {
             self.start_anew(host);
         }
+    }
+
+    /// Whether each of these hosts has another on its disk, or is on the other's, so that
+    /// all are one: who is addressed hears who admitted the other.
+    fn find_each_other(&self, mut unknown: Vec<usize>) -> bool {
+        let knows =
+            |a: usize, b: usize| self.hosts[a].disk.contains_key(&Key::Member(self.hosts[b].id()));
+        let mut known: Vec<usize> = unknown.pop().into_iter().collect();
+        let mut next = 0;
+        while let Some(a) = known.get(next).copied() {
+            let found = unknown.extract_if(.., |b| knows(a, *b) || knows(*b, a));
+            known.extend(found);
+            next += 1;
+        }
+        unknown.is_empty()
     }
 
     /// Everything works again.

@@ -428,13 +428,14 @@ impl Machine {
                 self.call(*to, Call::Push, request);
             }
         }
-        for to in targets {
-            let Some(to) = self.control_of(&to) else { continue };
-            let entries = self.replica.rumours(budget, hosts);
-            if entries.is_empty() {
-                return;
-            }
-            self.send(to, &Packet::News(entries));
+        let targets: Vec<SocketAddr> =
+            targets.iter().filter_map(|id| self.control_of(id)).collect();
+        if targets.is_empty() {
+            return;
+        }
+        for entries in self.replica.rumours(budget, hosts, targets.len()) {
+            let news = Packet::News(entries);
+            targets.iter().for_each(|to| self.send(*to, &news));
         }
     }
 

@@ -371,10 +371,10 @@ impl Replica {
         std::mem::take(&mut self.changes)
     }
 
-    /// Fresh entries for one datagram of `budget` bytes among `hosts` hosts;
-    /// empty if there is nothing left to say.
-    pub fn rumours(&mut self, budget: usize, hosts: usize) -> Vec<Entry> {
-        self.rumours.pack(&self.entries, budget, hosts)
+    /// Fresh entries for a few datagrams of `budget` bytes each, all of which go to
+    /// `targets` of `hosts` hosts; empty if there is nothing left to say.
+    pub fn rumours(&mut self, budget: usize, hosts: usize, targets: usize) -> Vec<Vec<Entry>> {
+        self.rumours.pack(&self.entries, budget, hosts, targets)
     }
 
     /// Whether there is anything left to tell.

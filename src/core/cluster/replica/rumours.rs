@@ -10,6 +10,9 @@ pub(super) const HANDED_ON: usize = 64;
 /// memberlist's RetransmitMult: each rumour is told this many times the number of
 /// decimal digits of the number of hosts.
 const RETRANSMIT: usize = 4;
+/// So many datagrams are told to a host at a time: what a command brings about seldom
+/// needs more, and the last of it, its endpoint, is what others wait for.
+const A_ROUND: usize = 4;
 
 /// What is still to be told.
 #[derive(Debug, Default)]
@@ -40,32 +43,50 @@ impl Rumours {
         self.told.remove(key);
     }
 
-    /// What fits a datagram, least told first.
+    /// What fits [`A_ROUND`] datagrams of `budget` bytes, least told first, and counts it
+    /// as told to `targets` of `hosts` hosts.
     pub(super) fn pack(
         &mut self,
         entries: &BTreeMap<Key, Entry>,
         budget: usize,
         hosts: usize,
-    ) -> Vec<Entry> {
-        let mut order: Vec<(usize, Key, usize)> =
-            self.told.iter().map(|(key, rumour)| (rumour.times, *key, rumour.len)).collect();
-        order.sort_unstable();
+        targets: usize,
+    ) -> Vec<Vec<Entry>> {
         let limit = RETRANSMIT * (hosts.max(1).ilog10() as usize + 1);
-        let mut packed = Vec::new();
         // The count of entries, as postcard writes it.
-        let mut left = budget.saturating_sub(5);
-        for (_, key, len) in order {
-            if len > left {
+        let budget = budget.saturating_sub(5);
+        let mut packed: Vec<Vec<Entry>> = Vec::new();
+        let mut left = 0;
+        for (times, key, len) in self.least_told_first() {
+            if len > budget {
+                // Told by another way: see `take_oversize`.
                 continue;
             }
+            if len > left && packed.len() == A_ROUND {
+                break;
+            }
+            if len > left {
+                packed.push(Vec::new());
+                left = budget;
+            }
             left -= len;
-            packed.extend(entries.get(&key).cloned());
+            if let Some(packet) = packed.last_mut() {
+                packet.extend(entries.get(&key).cloned());
+            }
             match self.told.get_mut(&key) {
-                Some(rumour) if rumour.times + 1 < limit => rumour.times += 1,
+                Some(rumour) if times + targets < limit => rumour.times += targets,
                 _ => self.remove(&key),
             }
         }
         packed
+    }
+
+    /// Among those told as often the order of keys: who belongs comes before what he says.
+    fn least_told_first(&self) -> Vec<(usize, Key, usize)> {
+        let mut order: Vec<(usize, Key, usize)> =
+            self.told.iter().map(|(key, rumour)| (rumour.times, *key, rumour.len)).collect();
+        order.sort_unstable();
+        order
     }
 
     /// What no datagram can carry, which is then no longer among the rumours.

@@ -224,7 +224,7 @@ proptest! {
                     write(&mut replicas[who], who as u8 + 1, what, value);
                 }
                 Step::Tell { from, to, lost, twice } => {
-                    let mut told = replicas[from].rumours(1200, 2);
+                    let mut told = replicas[from].rumours(1200, 2, 1).concat();
                     if lost || from == to {
                         continue;
                     }
@@ -503,7 +503,7 @@ fn what_was_deleted_long_ago_does_not_come_back() {
         }
         write_endpoint(&mut replicas[0], n, false);
         loop {
-            let told = replicas[0].rumours(1200, 2);
+            let told = replicas[0].rumours(1200, 2, 1).concat();
             if told.is_empty() {
                 break;
             }
