@@ -51,15 +51,11 @@ impl Control {
         Ok((state, service))
     }
 
-    /// The service likewise, as the host left it that changed it last: who changes it
-    /// here in turn does not want that undone.
-    pub(in crate::control) fn find_latest_service(
-        &self,
-        reference: &str,
-    ) -> Result<(MutexGuard<'_, State>, Service), Error> {
+    /// The service's id likewise, once it is here as the host left it that changed it
+    /// last: who changes it here in turn does not want that undone.
+    pub(in crate::control) fn latest_service(&self, reference: &str) -> Result<Id, Error> {
         let state = self.lock_knowing(|_| false);
-        let service = state.tables.service(reference)?.clone();
-        Ok((state, service))
+        Ok(state.tables.service(reference)?.id.clone())
     }
 
     /// The lock, under which it is known who owns VNIs: a newcomer learns it from others.

@@ -91,7 +91,7 @@ impl Control {
         reference: &str,
         request: &api::ServiceUpdate,
     ) -> Result<api::Service, Error> {
-        let id = self.find_latest_service(reference)?.1.id;
+        let id = self.latest_service(reference)?;
         let networks = change::Networks {
             add: self.network_ids(&request.networks_add)?,
             rm: self.network_ids(&request.networks_rm)?,
