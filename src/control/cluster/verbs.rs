@@ -163,27 +163,26 @@ impl Control {
 
     /// Leaves the cluster: a cluster of one again, under a new identity.
     pub fn cluster_leave(&self, request: &api::ClusterLeave) -> Result<(), Error> {
-        let (entries, contacts, removed) = {
+        let (farewell, contacts, removed) = {
             let state = self.lock();
             check_idle(&state)?;
             let machine = &state.cluster.machine;
-            let me = machine.me();
             let removed = machine.removed_by().is_some();
             if machine.replica().members().count() < 2 {
                 return Err(Error::conflict("this host is a member of no cluster but its own"));
             }
-            let mine = machine.replica().entries().filter(|e| e.key.owner() == Some(me));
             let up = machine.up();
             let contacts: Vec<_> =
                 up.into_iter().filter_map(|id| Some((id, machine.contact(&id)?))).collect();
-            (mine.cloned().collect::<Vec<_>>(), contacts, removed)
+            (machine.farewell(), contacts, removed)
         };
         let mut why = "no member is up that could take over its address ranges".to_owned();
         // Who was removed has nothing left that others could take over.
         let mut agreed = removed;
+        let farewell = farewell.inspect_err(|mute| why.clone_from(mute)).ok();
         for (id, (exchange, at)) in contacts {
-            let request = Request::Leave(entries.clone());
-            match self.runtime.block_on(self.ask(&exchange, at, &request)) {
+            let Some(farewell) = &farewell else { break };
+            match self.runtime.block_on(self.ask(&exchange, at, farewell)) {
                 Ok(Response::Done) => {
                     agreed = true;
                     break;

@@ -20,8 +20,8 @@ pub(crate) struct Shown {
     vtep: IpAddr,
 }
 
-/// What one host shows: its endpoints, and each network with its peers.
-type View = (BTreeSet<Shown>, BTreeSet<(String, String, Vec<(String, IpAddr)>)>);
+/// What one host shows: its endpoints, each network with its peers, and who owns what.
+type View = (BTreeSet<Shown>, BTreeSet<(String, String, Vec<(String, IpAddr)>)>, Vec<Capacity>);
 
 fn shown(host: &Host, endpoint: &Endpoint) -> Shown {
     let vtep = match &endpoint.holder {
@@ -45,7 +45,7 @@ fn view(host: &Host) -> View {
         peers.sort();
         (n.id, n.name, peers)
     });
-    (endpoints, networks.collect())
+    (endpoints, networks.collect(), host.status().cluster.capacity)
 }
 
 /// What all hosts hold themselves: no more and no less must each of them show.

@@ -113,6 +113,8 @@ impl Host {
 
     /// Starts the daemon again on the same data, without waiting for it.
     pub(crate) fn start_again(&mut self) {
+        // One that was just killed holds its sockets, TAPs and files for a moment yet.
+        wait_until("the daemon before has ended", || self.has_ended());
         self.daemon = spawn(&self.ns, self.dir.path(), &self.data_dir, self.vtep, &self.arguments);
     }
 

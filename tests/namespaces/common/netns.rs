@@ -118,8 +118,8 @@ impl Netns {
         names.map(|n| n.split('@').next().unwrap().to_owned()).filter(|n| n != "lo").collect()
     }
 
-    /// Waits for an answer from `to`, then asks three times more, all of which
-    /// must be answered.
+    /// Waits for an answer from `to`, then asks three times more, one of which at
+    /// least must be answered.
     pub(crate) fn ping(&self, to: impl Into<IpAddr>) {
         let to = to.into();
         let once = format!("ping -c 1 -W 1 {to}");
