@@ -1,9 +1,11 @@
 //! The API through its socket, with the real data plane on loopback. Nothing
 //! here needs root: no interface is made.
 
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,15 +29,26 @@ struct Daemon {
     serving: JoinHandle<Result<(), Error>>,
 }
 
+/// A port that was free a moment ago, and that nobody else takes: it is below those that
+/// the kernel gives out and those that the data plane sends from, and given once only.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let first = 10_000 + (std::process::id() % 10_000) as u16;
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 10_000;
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 fn options(dir: &Path) -> Options {
-    // A port that was free a moment ago; every test has its own.
-    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let settings = Settings {
         data_dir: Some(dir.join("data")),
         socket: Some(dir.join("run/s")),
         name: Some("n1".into()),
         advertise: Some("127.0.0.1".into()),
-        data_port: Some(free),
+        data_port: Some(free_port()),
         ..Settings::default()
     };
     settings.resolve().unwrap()
@@ -223,7 +236,8 @@ async fn the_socket_is_for_its_group_and_for_one_daemon() {
     drop(first);
     assert!(!path.exists());
 
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let left = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    left.bind(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
     assert!(path.exists(), "left by a daemon that was killed");
     drop(Socket::bind(&path).unwrap());
 

@@ -150,6 +150,9 @@ mod tests {
     use super::super::namespace::Namespace;
     use super::*;
 
+    /// Long enough for what happens at once, on a busy machine.
+    const SOON: Duration = Duration::from_secs(20);
+
     #[test]
     fn children_live_in_their_namespace_and_nothing_outlives_the_custody() {
         let namespace = Namespace::new().unwrap();
@@ -161,7 +164,7 @@ mod tests {
         assert_eq!(std::fs::read_link(format!("/proc/{a}/ns/net")).unwrap(), own);
 
         assert!(custody.ended(a).unwrap().is_none());
-        let status = custody.end(a, Signal::SIGTERM, Duration::from_secs(5)).unwrap();
+        let status = custody.end(a, Signal::SIGTERM, SOON).unwrap();
         assert_eq!(status.signal(), Some(Signal::SIGTERM as i32));
         assert!(custody.ended(a).is_err(), "an ended process is forgotten");
 
@@ -181,7 +184,7 @@ mod tests {
             custody.spawn(sleep.arg("1000"), namespace.as_fd()).unwrap()
         };
         let pid = std::thread::scope(|scope| scope.spawn(spawn).join().unwrap());
-        let status = until(Duration::from_secs(5), || custody.ended(pid).unwrap()).unwrap();
+        let status = until(SOON, || custody.ended(pid).unwrap()).unwrap();
         assert_eq!(status.signal(), Some(Signal::SIGKILL as i32));
     }
 }

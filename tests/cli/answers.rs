@@ -103,7 +103,8 @@ fn says_where_the_daemon_was_looked_for() {
     let output = vxmesh(&["network", "ls"]).env("VXMESH_SOCKET", &socket).output().unwrap();
     assert_eq!(err(&output, 1), expected);
     // What a daemon leaves behind that was killed.
-    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let left = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    left.bind(&socket2::SockAddr::unix(&socket).unwrap()).unwrap();
     let output = run(&["status", "--socket", socket.to_str().unwrap()]);
     assert_eq!(err(&output, 1), expected);
 }

@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use nix::sched::{CloneFlags, setns};
@@ -27,15 +27,11 @@ use vxmesh::core::seal::Offer;
 use vxmesh::core::seal::cipher::{Backend, Suite};
 use vxmesh::dataplane::tap::{Kind, Tap};
 use vxmesh::dataplane::{Config, Dataplane, Event};
-use vxmesh::lab::custody::until;
 use vxmesh::wire::mac::Mac;
 use vxmesh::wire::vxlan::Vni;
 
 const SEED: u64 = 42;
 const BULK: usize = 48 << 20;
-
-/// Long enough for anything that should happen at once, on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
 
 /// Whether this process may make namespaces and TAPs; if not, the test is
 /// reported as skipped to whoever sums up (`VXMESH_SKIP_FILE`).
@@ -54,6 +50,19 @@ fn able() -> bool {
         file.write_all(line.as_bytes()).unwrap();
     }
     false
+}
+
+/// Long enough for anything that should happen at once, on a machine that is busy with
+/// something else.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds, and panics with `what` if it never does.
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Runs `ip` with the arguments in `line`; panics with its complaint.
@@ -102,6 +111,15 @@ impl Netns {
         let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
         said.push_str(&String::from_utf8_lossy(&output.stderr));
         (output.status.success(), said)
+    }
+
+    /// Waits until there is no such interface. The last descriptor of a TAP is closed
+    /// only when every process that another test was just starting, with a copy of it,
+    /// runs its own program.
+    fn wait_gone(&self, ifname: &str) {
+        wait_until(&format!("{ifname} is gone"), || {
+            !self.command(&format!("ip link show {ifname}")).0
+        });
     }
 
     fn ping(&self, to: IpAddr) {
@@ -258,8 +276,9 @@ fn pattern(at: usize) -> [u8; 8] {
 
 /// Sends `len` bytes over TCP and checks every one of them.
 fn transfer(from: &Netns, to: &Netns, at: IpAddr, len: usize) {
-    let timeout = Duration::from_secs(20);
-    let listener = to.run(move || TcpListener::bind(SocketAddr::new(at, 5001)).unwrap());
+    let timeout = SOON;
+    let listener = to.run(move || TcpListener::bind(SocketAddr::new(at, 0)).unwrap());
+    let at = listener.local_addr().unwrap();
     let received = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.set_read_timeout(Some(timeout)).unwrap();
@@ -274,7 +293,7 @@ fn transfer(from: &Netns, to: &Netns, at: IpAddr, len: usize) {
         stream.write_all(b"ok").unwrap();
     });
     from.run(move || {
-        let mut stream = TcpStream::connect_timeout(&(at, 5001).into(), timeout).unwrap();
+        let mut stream = TcpStream::connect_timeout(&at, timeout).unwrap();
         stream.set_read_timeout(Some(timeout)).unwrap();
         stream.set_write_timeout(Some(timeout)).unwrap();
         for start in (0..len).step_by(1 << 16) {
@@ -349,11 +368,10 @@ fn datagrams_leave_one_by_one_where_segmentation_is_off() {
         // One more may leave between two readings, a late acknowledgement, but
         // a send of several would keep the counts apart for good.
         let counts = || ["udp_sends", "udp_datagrams_out"].map(|name| lab.count(side, name));
-        let equal = until(SOON, || {
+        wait_until("every send is one datagram", || {
             let [sends, datagrams] = counts();
-            (sends == datagrams).then_some(())
+            sends == datagrams
         });
-        assert!(equal.is_some(), "sends and datagrams: {:?}", counts());
         let gso = &lab.planes[side].offload()[0];
         assert_eq!((gso.name, gso.active, &*gso.reason), ("udp-gso", false, "switched off"));
     }
@@ -428,8 +446,8 @@ fn a_removed_port_is_closed_and_its_number_free() {
     let lab = Lab::fast(["192.0.2.1", "192.0.2.2"]);
     let [a, b] = &lab.containers;
     lab.planes[0].remove_port(PortId(7));
-    let (exists, _) = a.netns.command("ip link show eth0");
-    assert!(!exists, "the last descriptor is closed, so the device is gone");
+    // The last descriptor is closed, and so the device goes.
+    a.netns.wait_gone("eth0");
     lab.planes[0].add_port(PortId(7), a.tap(Kind::Plain, 1430));
     a.netns.ping(b.v4);
 }
@@ -449,10 +467,15 @@ fn a_persistent_tap_is_taken_up_again() {
         let other = if kind == Kind::Fast { Kind::Plain } else { Kind::Fast };
         let refused = netns.run(move || Tap::open("eth0", other)).unwrap_err();
         assert!(refused.to_string().starts_with("cannot open TAP eth0 with"), "{refused}");
-        let tap = netns.run(open).unwrap();
+        let mut again = None;
+        wait_until("nobody else holds it", || {
+            again = netns.run(open).ok();
+            again.is_some()
+        });
+        let tap = again.unwrap();
         tap.persist(false).unwrap();
         drop(tap);
-        assert!(!netns.command("ip link show eth0").0);
+        netns.wait_gone("eth0");
     }
 }
 

@@ -1,7 +1,6 @@
 //! Virtual IPs between kernels: what a container's own TCP makes of it.
 
 use std::io::ErrorKind;
-use std::time::Instant;
 
 use vxmesh::core::balance::{Backend, Scheduler, Standing, Vip, VipSpec};
 
@@ -68,6 +67,12 @@ impl World {
         plan(vteps[me], Spec { mtu: 1450, ports, remotes, vips, ..Spec::default() })
     }
 
+    /// Flows of the first host that are not closed.
+    fn flows(&self) -> u64 {
+        let [a, b] = &self.containers;
+        self.planes[0].flows(Vni::new(5000).unwrap(), &[a.v4, a.v6, b.v4, b.v6])
+    }
+
     /// Other backends from now on.
     fn change(&self, backends: &[usize], version: u64) {
         for (me, known) in self.plans.iter().enumerate() {
@@ -93,9 +98,8 @@ fn serve(netns: &Netns, listen: &str, name: u8) {
 }
 
 fn connect(to: &str) -> std::io::Result<(TcpStream, u8)> {
-    let timeout = Duration::from_secs(5);
-    let mut stream = TcpStream::connect_timeout(&to.parse().unwrap(), timeout)?;
-    stream.set_read_timeout(Some(timeout))?;
+    let mut stream = TcpStream::connect_timeout(&to.parse().unwrap(), SOON)?;
+    stream.set_read_timeout(Some(SOON))?;
     let mut name = [0];
     stream.read_exact(&mut name)?;
     Ok((stream, name[0]))
@@ -118,15 +122,16 @@ fn a_service_carries_super_frames_to_a_backend_and_back() {
     let mean = counters.get("udp_gso_send_bytes") / counters.get("udp_gso_sends").max(1);
     assert!(mean > 20_000, "bytes per segmented send: {mean}");
     assert_eq!((counters.get("flows_made"), counters.get("flows_reset")), (2, 0));
-    let backends = [b.v4, b.v6];
-    assert_eq!(world.planes[0].flows(Vni::new(5000).unwrap(), &backends), 0, "all have ended");
+    // The last words of a connection may still be on their way.
+    wait_until("all flows have ended", || world.flows() == 0);
 }
 
 /// As [`transfer`], from one to a service that the other is behind.
 fn bulk(from: &Netns, to: &Netns, vip: &str, any: &str) {
     let any: IpAddr = any.parse().unwrap();
     let vip: IpAddr = vip.parse().unwrap();
-    let listener = to.run(move || TcpListener::bind(SocketAddr::new(any, 5001)).unwrap());
+    let listener = to.run(move || TcpListener::bind(SocketAddr::new(any, 0)).unwrap());
+    let port = listener.local_addr().unwrap().port();
     let received = thread::spawn(move || {
         let (mut stream, peer) = listener.accept().unwrap();
         let (mut chunk, mut at) = ([0; 1 << 16], 0);
@@ -141,8 +146,8 @@ fn bulk(from: &Netns, to: &Netns, vip: &str, any: &str) {
         peer
     });
     let own = from.run(move || {
-        let mut stream = TcpStream::connect((vip, 5001)).unwrap();
-        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut stream = TcpStream::connect((vip, port)).unwrap();
+        stream.set_write_timeout(Some(SOON)).unwrap();
         for start in (0..BULK).step_by(1 << 16) {
             let chunk: Vec<u8> = (start..start + (1 << 16)).step_by(8).flat_map(pattern).collect();
             stream.write_all(&chunk).unwrap();
@@ -185,28 +190,31 @@ fn connections_are_shared_out_reset_and_refused() {
         assert_eq!(names, [vec![1; 30], vec![2; 30]].concat());
     }
 
+    // Those that have not ended yet would be reset, too.
+    wait_until("all flows have ended", || world.flows() == 0);
     // Idle connections to the one that goes; the others stay.
     let held = a
         .netns
         .run(|| (0..10).map(|_| connect(&format!("{V4}:5002")).unwrap()).collect::<Vec<_>>());
-    let before = Instant::now();
     world.change(&[0], 2);
-    for (mut stream, name) in held {
-        stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let (gone, mut stay): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, name)| *name == 2);
+    for (mut stream, _) in gone {
+        // They say nothing, and hear of it all the same.
         let end = read(&mut stream);
-        match name {
-            2 => assert_eq!(end, Err(ErrorKind::ConnectionReset)),
-            _ => assert_eq!(end, Err(ErrorKind::WouldBlock), "it goes on"),
-        }
+        assert_eq!(end, Err(ErrorKind::ConnectionReset));
     }
-    assert!(before.elapsed() < Duration::from_secs(4), "at once");
+    for (stream, _) in &mut stay {
+        stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let end = read(stream);
+        assert_eq!(end, Err(ErrorKind::WouldBlock), "it goes on");
+    }
+    assert_eq!((stay.len(), world.flows()), (5, 5));
     assert_eq!(world.planes[0].counters().get("flows_reset"), 5);
 
     world.change(&[], 3);
-    let before = Instant::now();
+    // Not a timeout.
     let refused = b.netns.run(|| connect(&format!("{V4}:5002")).map(|_| ()).map_err(|e| e.kind()));
     assert_eq!(refused, Err(ErrorKind::ConnectionRefused));
-    assert!(before.elapsed() < Duration::from_millis(500), "not after a timeout");
     assert!(world.planes[1].counters().drops(Reason::NoBackend) > 0);
 }
 
@@ -226,7 +234,7 @@ fn a_drain_ends_with_resets_on_both_sides() {
     assert_eq!(world.planes[0].flows(vni, &[b.v4]), 1);
     world.planes[0].reset_flows(vni, &[b.v4]);
     for stream in [&mut client, &mut server] {
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
         let end = read(stream);
         assert_eq!(end, Err(ErrorKind::ConnectionReset));
     }

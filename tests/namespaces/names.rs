@@ -133,15 +133,17 @@ fn the_rest_is_asked_upstream() {
     for question in ["www.example.com", "+tcp www.example.com", "+noedns wWw.eXample.org"] {
         assert_eq!(data(&container, question), [ELSEWHERE], "{question}");
     }
-    let asked = upstream.asked();
-    assert_eq!(asked, 3);
+    // More than once, if this machine kept the resolver waiting for so long.
+    assert!(upstream.asked() >= 3);
+    let asked = upstream.questions();
+    assert_eq!(asked.len(), 2, "{asked:?}");
     for question in ["nobody", "-x 10.1.0.77", "-x 192.168.7.7", "-x fd77::1", "web TXT"] {
         assert_ne!(code(&container, question), "SERVFAIL", "{question}");
     }
     assert_eq!(code(&internal, "www.example.com"), "REFUSED");
     assert_eq!(code(&container, "+opcode=status www.example.com"), "NOTIMP");
     assert_eq!(code(&container, "-c CH version.bind TXT"), "REFUSED");
-    assert_eq!(upstream.asked(), asked, "none of these leaves");
+    assert_eq!(upstream.questions(), asked, "none of these leaves");
     for n in 0..20 {
         data(&container, &format!("n{n}.example.com"));
     }
@@ -162,17 +164,22 @@ fn upstream_fails_over_and_fails_fast() {
     host.ok("network create red --subnet 10.1.0.0/24");
     let container = Netns::new("box");
     attach(&host, "red", &container, "web", "");
-    for n in 0..4 {
-        assert_eq!(data(&container, &format!("n{n}.example.com")), [ELSEWHERE]);
-    }
-    assert!((3..=4).contains(&silent.asked()), "it is left alone for a while");
+    let ask = |n: usize| assert_eq!(data(&container, &format!("n{n}.example.com")), [ELSEWHERE]);
+    (0..3).for_each(ask);
+    assert!(silent.asked() >= 3, "it is the first to be asked");
+    wait_until("it is left alone for a while", || {
+        let before = silent.asked();
+        (3..5).for_each(ask);
+        silent.asked() == before
+    });
     drop((silent, honest));
     let fails = || dig(&container, "gone.example.com");
     wait_until("nobody is left to ask", || fails().contains("SERVFAIL"));
     let at_once = || {
         let out = fails();
         let time = out.split("Query time: ").nth(1).and_then(|t| t.split(' ').next()).unwrap_or("");
-        out.contains("SERVFAIL") && time.parse().is_ok_and(|ms: u32| ms < 100)
+        // Much less than a resolver's patience is waited for.
+        out.contains("SERVFAIL") && time.parse().is_ok_and(|ms: u32| ms < 700)
     };
     wait_until("it is said at once", at_once);
     assert_eq!(data(&container, "web"), ["10.1.0.2"], "the cluster's names are there");
@@ -192,7 +199,7 @@ fn names_are_back_after_a_restart() {
     host.restart();
     wait_until("names are served", || data(&container, "web") == ["10.1.0.2"]);
     assert_eq!(data(&container, "+tcp web"), ["10.1.0.2"]);
-    assert_eq!(host.status().warnings, [""; 0]);
+    wait_until("nothing is to be warned of", || host.status().warnings.is_empty());
 }
 
 #[test]
@@ -229,7 +236,7 @@ fn a_taken_address_is_said_and_taken_up_when_it_is_free() {
     drop(other);
     wait_until("names are served", || data(&container, "web") == ["10.1.0.2"]);
     wait_until("the warning is gone", || host.status().warnings.is_empty());
-    assert!(file.exists());
+    wait_until("the file is written", || file.exists());
 }
 
 /// A directory under /etc/netns, removed when dropped.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::dns::{ELSEWHERE, Manner, Upstream, can, code, data, host};
 use crate::common::netns::Netns;
-use crate::common::wait_until;
+use crate::common::{SOON, wait_until};
 
 /// An A question.
 fn question(id: u16, name: &str) -> Vec<u8> {
@@ -19,7 +19,7 @@ fn question(id: u16, name: &str) -> Vec<u8> {
 fn client(ns: &Netns) -> UdpSocket {
     let socket = ns.enter(|| UdpSocket::bind(("127.0.0.1", 0)).unwrap());
     socket.connect(("127.0.0.11", 53)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
     socket
 }
 
@@ -35,7 +35,7 @@ fn a_flood_of_one_harms_no_other() {
     host.attach("red", &bad, "");
     host.ok(&format!("attach red --netns {} --name web --ip 10.1.0.9", good.name()));
     let (flood, asker) = (client(&bad), client(&good));
-    let mut slowest = Duration::ZERO;
+    let mut took = Vec::new();
     for round in 0..200u16 {
         for n in 0..50 {
             let _ = flood.send(&question(n, &format!("n{round}x{n}.example.com")));
@@ -46,11 +46,14 @@ fn a_flood_of_one_harms_no_other() {
         let len = asker.recv(&mut answer).unwrap();
         assert_eq!((&answer[..2], answer[7]), (&round.to_be_bytes()[..], 1));
         assert_eq!(answer[len - 4..len], [10, 1, 0, 9]);
-        slowest = slowest.max(start.elapsed());
+        took.push(start.elapsed());
     }
-    // A thousandth of a second is what it takes; this machine may be busy.
-    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
-    assert!(host.counter("names_unanswered_upstream") > 1000, "over quota is said at once");
+    // A thousandth of a second is what it takes, and seconds if it waited for the silent
+    // resolver. Most of them count: a busy machine may stop for a while at any.
+    took.sort_unstable();
+    let most = took[took.len() * 3 / 4];
+    assert!(most < Duration::from_millis(500), "{most:?}");
+    wait_until("over quota is said at once", || host.counter("names_unanswered_upstream") > 1000);
     // The rest of the places is free for others.
     asker.send(&question(1, "www.example.com")).unwrap();
     wait_until("the other's question goes out", || upstream.heard(b"\x03www"));
@@ -67,7 +70,8 @@ fn slow_clients_keep_nobody_out_for_long() {
     let connect = || TcpStream::connect(("127.0.0.11", 53)).unwrap();
     let mut slow: Vec<TcpStream> = bad.enter(|| (0..40).map(|_| connect()).collect());
     for stream in &mut slow {
-        stream.write_all(&[0, 200, 1]).unwrap();
+        // Those who came first may have been closed already, as slow as they are.
+        let _ = stream.write_all(&[0, 200, 1]);
     }
     assert_eq!(data(&good, "+tcp bad"), ["10.1.0.2"], "another container is not concerned");
     assert_eq!(data(&bad, "bad"), ["10.1.0.2"], "UDP is not concerned");

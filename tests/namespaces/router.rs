@@ -55,7 +55,7 @@ fn the_last_hop_is_reported() {
     );
     let says = left.ping_says(RIGHT_V6, "-t 1");
     assert!(says.contains(&format!("From {GATEWAY_V6} ")) && says.contains("Hop limit"), "{says}");
-    assert_eq!(hosts.a.drops("time-exceeded"), 2);
+    assert!(hosts.a.drops("time-exceeded") >= 2);
 }
 
 #[test]

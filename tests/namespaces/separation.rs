@@ -35,7 +35,7 @@ fn networks_do_not_meet() {
     blue_a.ip("route add 10.1.0.3/32 dev eth0");
     blue_a.ip("neigh replace 10.1.0.3 lladdr 02:42:0a:01:00:03 dev eth0 nud permanent");
     let before = hosts.a.drops("unknown-unicast");
-    let says = blue_a.ping_says(Ipv4Addr::new(10, 1, 0, 3), marked);
+    let says = blue_a.ping_says(Ipv4Addr::new(10, 1, 0, 3), &format!("-W 2 {marked}"));
     assert!(says.contains("100% packet loss"), "{says}");
     hosts.a.wait_drop("unknown-unicast", before, "a MAC of another network");
     for ear in &ears {

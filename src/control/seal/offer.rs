@@ -131,10 +131,10 @@ mod tests {
 
     #[test]
     fn this_host_is_measured_in_no_time() {
-        let start = Instant::now();
         let ability = Ability::find(Cipher::Auto).unwrap();
-        // A few milliseconds with optimisation, on a machine with nothing else to do.
-        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        // A few milliseconds with optimisation, but for when this process had to wait.
+        let took: Duration = ability.ciphers.iter().map(|(_, pace)| *pace * ROW).sum();
+        assert!(took * (ROWS as u32) < Duration::from_millis(200), "{took:?} for a row of each");
         assert!(ability.offer().suites.contains(&CHACHA));
         assert!(ability.ciphers.is_sorted_by_key(|(_, pace)| *pace));
         for (suite, pace) in ability.ciphers {

@@ -23,6 +23,10 @@ use crate::wire::vxlan::Vni;
 /// asked for again if the first question was lost (RFC 4861, RETRANS_TIMER).
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long hosts may take to hear of each other's containers. It takes a fraction of a
+/// second, on a machine that has one to spare.
+const GOSSIP: Duration = Duration::from_secs(10);
+
 /// Everything there is.
 #[derive(Debug)]
 pub(super) struct World {
@@ -127,7 +131,7 @@ impl World {
             all.iter().any(|e| e.name == role.name).then_some(())
         };
         for host in &self.hosts {
-            until(PATIENCE, || knows(host))
+            until(GOSSIP, || knows(host))
                 .with_context(|| format!("{} does not hear of {}", host.name, role.name))?;
         }
         Ok(start.elapsed())

@@ -1,5 +1,6 @@
 //! Questions by `dig`, and an upstream resolver that answers them all alike.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,6 +109,13 @@ impl Upstream {
         self.heard.lock().unwrap().len()
     }
 
+    /// Names and types that were asked for: each once, however often it was asked for.
+    pub(crate) fn questions(&self) -> BTreeSet<Vec<u8>> {
+        let heard = self.heard.lock().unwrap();
+        let asked = |message: &[u8]| message[12..end_of_question(message)].to_vec();
+        heard.iter().map(|(_, message)| asked(message)).collect()
+    }
+
     /// The ports that questions came from.
     pub(crate) fn ports(&self) -> Vec<u16> {
         self.heard.lock().unwrap().iter().map(|(port, _)| *port).collect()
@@ -179,10 +187,14 @@ fn connections(listener: &TcpListener, manner: Manner, heard: &Heard) {
     }
 }
 
+/// Behind the header, the name's labels, and its type and class.
+fn end_of_question(message: &[u8]) -> usize {
+    12 + message[12..].iter().position(|b| *b == 0).unwrap() + 5
+}
+
 /// The header and the question back, with one address.
 fn answer(question: &[u8]) -> Vec<u8> {
-    let name = question[12..].iter().position(|b| *b == 0).unwrap();
-    let mut answer = question[..12 + name + 5].to_vec();
+    let mut answer = question[..end_of_question(question)].to_vec();
     answer[2] |= 0x80;
     answer[3] = 0x80;
     answer[4..12].copy_from_slice(&[0, 1, 0, 1, 0, 0, 0, 0]);

@@ -127,9 +127,11 @@ impl Netns {
         self.run(&format!("ping -c 3 -i 0.2 -W 5 {to}"));
     }
 
-    /// One question, with more arguments for `ping`; returns all it printed.
+    /// One question, with more arguments for `ping`; returns all it printed. An answer,
+    /// or an error that comes back, ends it at once; where neither is to come, give a
+    /// shorter `-W`.
     pub(crate) fn ping_says(&self, to: impl Into<IpAddr>, arguments: &str) -> String {
-        let output = self.try_run(&format!("ping -c 1 -W 2 {arguments} {}", to.into()));
+        let output = self.try_run(&format!("ping -c 1 -W 10 {arguments} {}", to.into()));
         output.out + &output.err
     }
 }

@@ -12,6 +12,7 @@ use vxmesh::api::Endpoint;
 
 use super::host::Host;
 use super::netns::Netns;
+use super::{SOON, wait_until};
 
 /// Where pages are served.
 pub(crate) const PORT: u16 = 80;
@@ -72,11 +73,14 @@ struct Server {
 impl Server {
     fn start(ns: &Netns) -> Server {
         let end = Arc::new(AtomicBool::new(false));
-        let (tcp, udp) = ns.enter(|| {
-            let tcp = TcpListener::bind(("::", PORT)).unwrap();
-            let udp = UdpSocket::bind(("::", PORT)).unwrap();
-            (tcp, udp)
+        let mut bound = None;
+        // Sockets of a server before this one are closed only when every process that was
+        // just being started with a copy of them runs its own program.
+        wait_until("the port is free", || {
+            bound = ns.enter(bind).ok();
+            bound.is_some()
         });
+        let (tcp, udp) = bound.expect("it was waited for");
         tcp.set_nonblocking(true).unwrap();
         udp.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let (name, ended) = (ns.name().to_owned(), end.clone());
@@ -96,6 +100,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// In the namespace of the calling thread.
+fn bind() -> io::Result<(TcpListener, UdpSocket)> {
+    Ok((TcpListener::bind(("::", PORT))?, UdpSocket::bind(("::", PORT))?))
 }
 
 fn accept(listener: &TcpListener, name: &str, end: &Arc<AtomicBool>) {
@@ -172,6 +181,7 @@ impl Call {
 
     /// Waits for something to come.
     pub(crate) fn wait(&mut self) -> io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(SOON))?;
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
         if line == "hello\n" { Ok(()) } else { Err(io::Error::other(format!("{line:?} came"))) }
