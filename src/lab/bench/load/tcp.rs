@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{PATIENCE, Peer, Stop};
 use crate::lab::namespace::{Namespace, joined};
@@ -71,17 +72,35 @@ fn stream(
 
 /// A connection between two namespaces.
 pub(super) fn connect(from: &Namespace, to: &Peer) -> io::Result<(TcpStream, TcpStream)> {
-    let listener = to.namespace.run(|| TcpListener::bind((to.ip, 0)))?;
+    let listener = to.namespace.run(|| listen((to.ip, 0).into()))?;
     let address = SocketAddr::new(to.called, listener.local_addr()?.port());
-    let client = from.run(|| TcpStream::connect_timeout(&address, PATIENCE))?;
+    let client = from.run(|| {
+        let socket = socket(address)?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Ok::<_, io::Error>(TcpStream::from(socket))
+    })?;
     let (server, _) = listener.accept()?;
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        // Without the module, the system's default has to do.
-        let _ = setsockopt(stream, sockopt::TcpCongestion, &OsString::from("cubic"));
     }
     Ok((client, server))
+}
+
+fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(at)?;
+    socket.bind(&at.into())?;
+    socket.listen(1)?;
+    Ok(socket.into())
+}
+
+/// What is accepted from it, or connected, is of cubic from its first packet on: one that
+/// has begun with BBR, many a host's default, would go on being paced by timers.
+fn socket(at: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    // Without the module, the system's default has to do.
+    let _ = setsockopt(&socket, sockopt::TcpCongestion, &OsString::from("cubic"));
+    Ok(socket)
 }
 
 fn send(mut to: TcpStream, stop: &AtomicBool) -> io::Result<()> {
