@@ -146,8 +146,9 @@ impl World {
         }
     }
 
-    /// A host loses everything, and joins as another of the same name: unless two that
-    /// stay would then know of each other by nobody, which nothing can heal.
+    /// A host loses everything, and joins as another of the same name: unless there would
+    /// then be two that neither know each other nor find each other by others, which
+    /// nothing can heal.
     fn lose_disk(&mut self, host: usize) {
         let stay: Vec<usize> = (0..self.hosts.len())
             .filter(|other| *other != host && self.hosts[*other].joined)
@@ -158,15 +159,16 @@ impl World {
         }
     }
 
-    /// Whether each of these hosts has another on its disk, or is on the other's, so that
-    /// all are one: who is addressed hears who admitted the other.
+    /// Whether these hosts are one by who has whom on the disk, and is on theirs. That one
+    /// knows the other is not enough: keys may have turned since, and members that are not
+    /// known are strangers.
     fn find_each_other(&self, mut unknown: Vec<usize>) -> bool {
         let knows =
             |a: usize, b: usize| self.hosts[a].disk.contains_key(&Key::Member(self.hosts[b].id()));
         let mut known: Vec<usize> = unknown.pop().into_iter().collect();
         let mut next = 0;
         while let Some(a) = known.get(next).copied() {
-            let found = unknown.extract_if(.., |b| knows(a, *b) || knows(*b, a));
+            let found = unknown.extract_if(.., |b| knows(a, *b) && knows(*b, a));
             known.extend(found);
             next += 1;
         }
