@@ -30,6 +30,7 @@ mod sealing;
 mod sender;
 pub mod tap;
 mod udp;
+mod vigil;
 mod worker;
 
 pub use udp::never_fragment;

@@ -1,7 +1,7 @@
 //! The worker: one thread that reads batches from TAPs and from the underlay
 //! and writes them to the other side.
 //!
-//! It sleeps in epoll until something is readable. Readiness is edge-triggered,
+//! It waits in epoll until something is readable. Readiness is edge-triggered,
 //! so what is ready is remembered, and each source in turn gets one batch until
 //! all are dry. A batch reads what is there, never waits for more, and ends
 //! with all of it written.
@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use super::Event;
 use super::fabric::{Batch, Fabric};
 use super::tap::Tap;
+use super::vigil::Vigil;
 use crate::core::plan::{Plan, PortId};
 use crate::core::seal;
 use crate::wire::vxlan::Vni;
@@ -71,6 +72,7 @@ pub(super) struct Worker {
     /// The one that the switch has taken note of.
     known: Arc<Plan>,
     poll: Poll,
+    vigil: Vigil,
     commands: channel::Receiver<Command>,
     events: mpsc::Sender<Event>,
     listener: Option<channel::Sender<Vec<u8>>>,
@@ -98,6 +100,7 @@ impl Worker {
             known: plan.load_full(),
             plan,
             poll,
+            vigil: Vigil::new(),
             commands,
             events,
             listener: None,
@@ -111,7 +114,7 @@ impl Worker {
         let mut polled = Events::with_capacity(256);
         loop {
             let patience = self.patience();
-            match self.poll.poll(&mut polled, patience) {
+            match self.vigil.wait(&mut self.poll, &mut polled, patience) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return tracing::error!("the data plane cannot wait for frames: {e}"),
