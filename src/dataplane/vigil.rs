@@ -3,7 +3,7 @@
 //!
 //! A core with nothing to do halts, and takes tens of microseconds to come back, in a
 //! virtual machine above all. A request and its answer pass two daemons each: four such
-//! delays, which are most of a round trip. So a worker that was just waited for briefly
+//! delays, about half of a round trip. So a worker that was just waited for briefly
 //! looks again and again for as long. It gives way to all who want its core meanwhile,
 //! and sleeps as ever where that took the core from it for long: who yields on a busy
 //! core comes back later than who is woken.
@@ -111,6 +111,28 @@ mod tests {
         vigil.wait(&mut poll, &mut events, Some(2 * CLOSE)).unwrap();
         assert!(events.is_empty() && start.elapsed() >= 2 * CLOSE, "patience is kept");
         assert!(!vigil.is_worthwhile(Instant::now()), "nothing came");
+    }
+
+    /// How often this thread has gone to sleep.
+    fn sleeps() -> u64 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let count = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
+        count.unwrap().trim().parse().unwrap()
+    }
+
+    #[test]
+    fn a_short_patience_is_spent_awake_or_asleep() {
+        let (mut poll, mut events) = (Poll::new().unwrap(), Events::with_capacity(4));
+        for close in [true, false] {
+            // Something else may send this thread to sleep, but not each time.
+            let awake = (0..20).any(|_| {
+                let mut vigil = Vigil { close, crowded: None };
+                let before = sleeps();
+                vigil.wait(&mut poll, &mut events, Some(CLOSE / 2)).unwrap();
+                sleeps() == before
+            });
+            assert_eq!(awake, close, "after a short wait: {close}");
+        }
     }
 
     #[test]

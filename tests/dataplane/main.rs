@@ -15,7 +15,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use nix::sched::{CloneFlags, setns};
@@ -27,6 +27,7 @@ use vxmesh::core::seal::Offer;
 use vxmesh::core::seal::cipher::{Backend, Suite};
 use vxmesh::dataplane::tap::{Kind, Tap};
 use vxmesh::dataplane::{Config, Dataplane, Event};
+use vxmesh::lab::custody::until;
 use vxmesh::wire::mac::Mac;
 use vxmesh::wire::vxlan::Vni;
 
@@ -58,11 +59,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// Waits until `condition` holds, and panics with `what` if it never does.
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
+    assert!(until(SOON, || condition().then_some(())).is_some(), "not within {SOON:?}: {what}");
 }
 
 /// Runs `ip` with the arguments in `line`; panics with its complaint.

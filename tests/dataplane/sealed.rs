@@ -59,11 +59,7 @@ impl Sealed {
     }
 
     fn wait(&self, what: &str, condition: impl Fn(&Report) -> bool) {
-        let deadline = Instant::now() + SOON;
-        while !(0..2).all(|me| condition(&self.report(me))) {
-            assert!(Instant::now() < deadline, "{what}: {:?}", (self.report(0), self.report(1)));
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until(what, || (0..2).all(|me| condition(&self.report(me))));
     }
 
     /// Waits until some frames have passed, gives both hosts a new key, and waits until

@@ -146,9 +146,8 @@ impl World {
         }
     }
 
-    /// A host loses everything, and joins as another of the same name: unless there would
-    /// then be two that neither know each other nor find each other by others, which
-    /// nothing can heal.
+    /// A host loses everything, and joins as another of the same name: unless some that
+    /// stay would then be strangers to others, which the product does not heal.
     fn lose_disk(&mut self, host: usize) {
         let stay: Vec<usize> = (0..self.hosts.len())
             .filter(|other| *other != host && self.hosts[*other].joined)
