@@ -261,9 +261,15 @@ fn conflicts(state: &State, survey: &Survey<'_>, service: &Service) -> Vec<Strin
         joined.vips.iter().filter_map(|ip| {
             let at = (&joined.network, *ip);
             let twin = survey.vips.get(&at).into_iter().flatten().find(other);
+            let holder = state.tables.vip_holders(&joined.network).get(ip).map(|s| &s.id);
             let what = match (survey.taken.get(&at), twin) {
-                (Some(endpoint), _) => format!("endpoint {}'s address too", endpoint.name),
-                (None, Some(twin)) => format!("service {}'s too", twin.name),
+                (Some(endpoint), _) => {
+                    format!("the address of endpoint {}, which has it", endpoint.name)
+                }
+                (None, Some(twin)) if holder == Some(&service.id) => {
+                    format!("named by service {} too, which does not have it", twin.name)
+                }
+                (None, Some(twin)) => format!("named by service {} too, which has it", twin.name),
                 (None, None) => return None,
             };
             let network = state.tables.get_network(&joined.network)?;

@@ -252,11 +252,34 @@ impl Tables {
         self.vips.retain(|id, _| services.get(id).is_some_and(|s| !s.is_on(network)));
     }
 
-    /// The virtual IPs of a network as the data plane has them.
+    /// The virtual IPs of a network as the data plane has them, each once.
     pub(super) fn vips_of(&mut self, network: &Id) -> Vec<Arc<Vip>> {
+        let holders = self.vip_holders(network);
+        let ids: BTreeSet<Id> = holders.values().map(|s| s.id.clone()).collect();
+        let holders: BTreeMap<IpAddr, Id> =
+            holders.into_iter().map(|(ip, s)| (ip, s.id.clone())).collect();
+        let mut vips = Vec::new();
+        for id in &ids {
+            let own = self.vips_of_service(id, network);
+            vips.extend(own.into_iter().filter(|vip| holders.get(&vip.ip) == Some(id)));
+        }
+        vips
+    }
+
+    /// Which service has an address of a network as its virtual IP. No two have one,
+    /// also where two name it, which only lost disks can bring about: the younger has it,
+    /// for the older may be one whose removal is forgotten. All hosts with the same
+    /// tables say the same.
+    pub fn vip_holders(&self, network: &Id) -> BTreeMap<IpAddr, &Service> {
         let balanced = |s: &&Service| s.mode == Mode::Vip && s.is_on(network);
-        let ids: Vec<Id> = self.services.values().filter(balanced).map(|s| s.id.clone()).collect();
-        ids.iter().flat_map(|id| self.vips_of_service(id, network)).collect()
+        let mut services: Vec<&Service> = self.services.values().filter(balanced).collect();
+        services.sort_by_key(|s| (&s.created, &s.id));
+        let mut holders = BTreeMap::new();
+        for service in services {
+            let joined = service.active().filter(|joined| joined.network == *network);
+            holders.extend(joined.flat_map(|joined| &joined.vips).map(|ip| (*ip, service)));
+        }
+        holders
     }
 
     fn vips_of_service(&mut self, id: &Id, network: &Id) -> Vec<Arc<Vip>> {

@@ -21,19 +21,22 @@ impl Tables {
         }
         let taken: BTreeSet<IpAddr> =
             self.endpoints_of(&network.id).flat_map(|e| e.addresses.iter().copied()).collect();
-        services.into_iter().map(|s| self.named(network, s, &taken)).collect()
+        let holders = self.vip_holders(&network.id);
+        // As in the plan: where an endpoint has it, it is the endpoint's.
+        let has = |s: &Service, ip: &IpAddr| {
+            !taken.contains(ip) && holders.get(ip).is_some_and(|holder| holder.id == s.id)
+        };
+        services.into_iter().map(|s| self.named(network, s, |ip| has(s, ip))).collect()
     }
 
     fn named<'a>(
         &'a self,
         network: &Network,
         service: &'a Service,
-        taken: &BTreeSet<IpAddr>,
+        has: impl Fn(&IpAddr) -> bool,
     ) -> names::Service<'a> {
         let joined = service.active().filter(|joined| joined.network == network.id);
-        let vips = joined.flat_map(|joined| sound(network, &joined.vips));
-        // As in the plan: where an endpoint has it, it is the endpoint's.
-        let vips = vips.filter(|ip| !taken.contains(ip));
+        let vips = joined.flat_map(|joined| sound(network, &joined.vips)).filter(has);
         names::Service {
             name: &service.name,
             aliases: &service.aliases,

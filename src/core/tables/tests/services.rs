@@ -129,6 +129,36 @@ fn a_virtual_ip_that_cannot_be_is_none() {
     assert_eq!(resolve(&mut tables, "shop"), Some(vec![ip("10.1.0.100")]));
 }
 
+/// Of two services that name one address the younger has it, in the plan and in DNS,
+/// whichever was heard of first; as soon as it has not, the other does.
+#[test]
+fn no_two_services_have_a_virtual_ip() {
+    for order in [[2, 3], [3, 2]] {
+        let mut tables = web();
+        join(&mut tables, 10, 2);
+        join(&mut tables, 11, 3);
+        let named = |n: u8| service(n, &format!("s{n}"), &["10.1.0.100"]);
+        order.into_iter().for_each(|n| tables.put_service(named(n)));
+        let is_of = |tables: &mut Tables, n: u8, backend: &str| {
+            let vip = vip(tables, "10.1.0.100").unwrap();
+            assert_eq!(vip.backends.iter().map(|b| b.ip).collect::<Vec<_>>(), [ip(backend)]);
+            assert_eq!(resolve(tables, &format!("s{n}")), Some(vec![ip("10.1.0.100")]));
+            let holders = tables.vip_holders(&id(1));
+            assert_eq!(holders.values().map(|s| &s.id).collect::<Vec<_>>(), [&id(n)]);
+        };
+        is_of(&mut tables, 3, "10.1.0.11");
+        assert_eq!(resolve(&mut tables, "s2"), Some(vec![]));
+        let mut left = named(3);
+        left.networks[0].active = false;
+        tables.put_service(left);
+        is_of(&mut tables, 2, "10.1.0.10");
+        tables.put_service(named(3));
+        is_of(&mut tables, 3, "10.1.0.11");
+        tables.remove_service(&id(3));
+        is_of(&mut tables, 2, "10.1.0.10");
+    }
+}
+
 #[test]
 fn virtual_ips_are_taken_also_where_the_service_has_left() {
     let mut tables = web();
