@@ -9,6 +9,7 @@ use vxmesh::core::cluster::entry::{
 use vxmesh::core::cluster::holding::{Range, Want};
 use vxmesh::core::cluster::rpc::Request;
 use vxmesh::core::cluster::secret::identity::Identity;
+use vxmesh::core::cluster::secret::introduction;
 use vxmesh::core::cluster::secret::noise::{self, Handshake};
 use vxmesh::core::cluster::secret::token::{Tag, Token};
 use vxmesh::core::seal::cipher::{Backend, Suite};
@@ -169,6 +170,15 @@ fn cluster() -> io::Result<()> {
 
     let ask = |request: &Request| postcard::to_stdvec(request).expect("it is of known length");
     let range = Range { first: 4096, last: 4096 };
+    // Whom a member of the target's cluster has admitted.
+    let newcomer = Identity::from_seed(&[3; 32]);
+    let admitted = Body::Member(Member::Admitted { exchange: newcomer.exchange_public() });
+    let admitted = peer.sign_entry(
+        Key::Member(newcomer.id()),
+        Version(7),
+        Some(admitted),
+    );
+    let introduction = Request::Introduction(vec![admitted]);
     for (name, request) in [
         ("ping", Request::Ping),
         ("digests", Request::Digests { realms: vec![(Realm::Cluster, 7)], behind: None }),
@@ -177,9 +187,13 @@ fn cluster() -> io::Result<()> {
             Request::Share { space: Space::Vni, want: Want::Exactly(range), entries: Vec::new() },
         ),
         ("estate", Request::Estate(vec![NodeId([9; 32])], Vec::new())),
+        ("introduction", introduction.clone()),
     ] {
         seed("machine", name, &[&[1], &ask(&request)[..]].concat())?;
     }
+    let sealed = introduction::seal(&newcomer, &to, token.tag(), &ask(&introduction), seeds);
+    let sealed = sealed.expect("it is short, and the key is one");
+    seed("stream", "introduction", &[&[noise::Kind::Introduction as u8], &sealed[..]].concat())?;
     seed("machine", "swim", &[0, 0, 3, 1, 2, 3])?;
     seed("machine", "news", &[0, 1, 0])?;
 

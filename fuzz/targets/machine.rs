@@ -1,8 +1,9 @@
 //! A member that says anything: the content of sealed datagrams and of requests.
 //! Whatever it says, the machine lives, stays the only author of its own
-//! entries, and answers.
+//! entries, and answers. And a stranger that shows who has admitted it.
 //!
-//! Input: which way it comes (even: a datagram, odd: a request), then its bytes.
+//! Input: which way it comes (even: a datagram, odd: a request, or an introduction as
+//! a stranger's), then its bytes.
 #![no_main]
 
 use std::time::Duration;
@@ -29,6 +30,10 @@ fuzz_target!(|input: &[u8]| {
         let sealed = Sealer::new(other, [5; 16]).seal(&ring, bytes);
         machine.datagram(now, &mut sealed.expect("counters are left"));
     } else if let Ok((request, [])) = postcard::take_from_bytes::<Request>(bytes) {
+        if let Request::Introduction(chain) = request {
+            machine.introduced(now, &[7; 32], chain);
+            return assert_eq!(mine(&machine, own), before);
+        }
         // Only these make a host write anything of its own.
         let trade = matches!(
             request,

@@ -5,7 +5,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use vxmesh::core::cluster::rpc::Request;
 use vxmesh::core::cluster::secret::identity::Identity;
+use vxmesh::core::cluster::secret::introduction;
 use vxmesh::core::cluster::secret::noise::{Handshake, Kind, opening};
 use vxmesh::core::cluster::secret::session::{Frames, Session};
 use vxmesh::core::cluster::secret::token::{Tag, Token};
@@ -18,6 +20,7 @@ fuzz_target!(|input: &[u8]| {
     let mut responder = match opening(*kind) {
         Some(Kind::Member) => Handshake::respond_member(&me, TAG, &[12; 32]),
         Some(Kind::Join) => Handshake::respond_join(&me, &Token::new([7; 32], TAG), &[12; 32]),
+        Some(Kind::Introduction) => return introduction(&me, bytes),
         None => return after_handshake(&me, bytes),
     };
     let Some(message) = bytes.get(..responder.awaits()) else { return };
@@ -27,6 +30,15 @@ fuzz_target!(|input: &[u8]| {
         assert!(responder.into_session().is_err());
     }
 });
+
+/// Only what the seeds hold was written with the right keys. What it says is read as a
+/// request, as that of a member is.
+fn introduction(me: &Identity, bytes: &[u8]) {
+    if let Ok((_, text)) = introduction::open(me, TAG, bytes) {
+        assert!(text.len() <= introduction::MAX_TEXT);
+        let _ = postcard::take_from_bytes::<Request>(&text);
+    }
+}
 
 fn after_handshake(me: &Identity, bytes: &[u8]) {
     let mut frames = Frames::default();

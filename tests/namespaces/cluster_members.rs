@@ -114,6 +114,37 @@ fn a_network_outlives_its_host_that_leaves_at_once() {
     wait_network("late", &[&hosts[0], &hosts[1]]);
 }
 
+/// The host that admitted it is gone, and was the only one to tell the other. It does so by
+/// stream, as where the keys of datagrams have turned.
+#[test]
+fn a_host_that_another_does_not_know_introduces_itself() {
+    need!(root().and_then(|()| tool("nft")));
+    let fabric = Fabric::new();
+    let [mut first, mut second]: [Host; 2] = fabric.cluster();
+    first.ok("network create red --subnet 10.1.0.0/24");
+    wait_network("red", &[&second]);
+    let old = container(&first, "red", "");
+    first.kill_9();
+    let third = fabric.host(3);
+    third.join(&second);
+    let up = |host: &Host, other: &Host| {
+        let nodes = host.nodes();
+        nodes.iter().any(|n| n.name == other.ns.name() && n.state == NodeState::Up)
+    };
+    wait_until("the third knows the others", || up(&third, &second) && third.nodes().len() == 3);
+    wait_network("red", &[&third]);
+    second.kill_9();
+    fabric.without_gossip();
+    first.restart();
+    wait_until("the first knows the third", || {
+        first.nodes().iter().any(|n| n.name == third.ns.name())
+    });
+    fabric.heal();
+    wait_until("they see each other", || up(&first, &third) && up(&third, &first));
+    let new = container(&third, "red", "");
+    all_ping(&[&old, &new]);
+}
+
 #[test]
 fn a_dead_node_is_removed_and_its_share_is_free() {
     need!(root());

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
-use super::stream::{self, Caller};
+use super::stream::{self, Caller, Visitor};
 use crate::control::error::{Error, failed};
 use crate::control::state::Control;
 use crate::core::cluster::entry::NodeId;
@@ -155,22 +155,32 @@ impl Door {
         let (control, callers) = (control.clone(), self.callers.clone());
         let meeting = tokio::spawn(async move {
             // Strangers go away without a word; members ask again.
-            match (welcome(&control, stream).await, callers.try_acquire_owned()) {
-                (Ok(caller), Ok(permit)) => {
+            let welcome = match welcome(&control, stream).await {
+                Ok(Visitor::Caller(caller)) => callers.try_acquire_owned().is_ok_and(|permit| {
                     // On its own: whom we know makes room for nobody.
-                    tokio::spawn(serve(control, caller, permit));
+                    tokio::spawn(serve(control.clone(), caller, permit));
+                    true
+                }),
+                Ok(Visitor::Unknown { exchange, chain, stream }) => {
+                    let known = control.introduced(&exchange, chain);
+                    control.wake.notify_one();
+                    drop(stream);
+                    known
                 }
-                _ => control.count_refused_connection(),
+                Err(_) => false,
+            };
+            if !welcome {
+                control.count_refused_connection();
             }
         });
         self.unknown.push_back(meeting.abort_handle());
     }
 }
 
-async fn welcome(control: &Control, stream: TcpStream) -> io::Result<Caller> {
+async fn welcome(control: &Control, stream: TcpStream) -> io::Result<Visitor> {
     let (tag, token) = control.credentials().ok_or(io::ErrorKind::NotConnected)?;
     let is_known = |key: &[u8; 32]| control.peer_by_exchange(key).is_some();
-    Caller::meet(stream, &control.identity(), tag, &token, is_known).await
+    Visitor::meet(stream, &control.identity(), tag, &token, is_known).await
 }
 
 async fn serve(control: Arc<Control>, mut caller: Caller, _permit: OwnedSemaphorePermit) {
@@ -185,7 +195,7 @@ async fn converse(control: &Arc<Control>, caller: &mut Caller) -> io::Result<()>
     while let Some(request) = caller.request().await? {
         let response = match caller.kind {
             Kind::Join => control.admit(exchange, request),
-            Kind::Member => match control.peer_by_exchange(&exchange) {
+            _ => match control.peer_by_exchange(&exchange) {
                 Some(peer) => answer(control, peer, request).await,
                 None => return Err(io::ErrorKind::PermissionDenied.into()),
             },

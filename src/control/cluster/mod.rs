@@ -457,6 +457,14 @@ impl Control {
         self.lock().cluster.machine.peer_by_exchange(exchange)
     }
 
+    /// Hears from a host that this one may not know who has admitted it, and says
+    /// whether that makes it a member.
+    fn introduced(&self, exchange: &[u8; 32], chain: Vec<Entry>) -> bool {
+        let mut known = false;
+        self.with_machine(|machine, now| known = machine.introduced(now, exchange, chain));
+        known
+    }
+
     fn identity(&self) -> Arc<Identity> {
         self.lock().cluster.identity.clone()
     }

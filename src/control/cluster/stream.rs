@@ -13,8 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::core::cluster::entry::Entry;
 use crate::core::cluster::rpc::{Request, Response};
 use crate::core::cluster::secret::identity::Identity;
+use crate::core::cluster::secret::introduction::{self, MAX_INTRODUCTION};
 use crate::core::cluster::secret::noise::{Handshake, Kind, opening};
 use crate::core::cluster::secret::session::Session;
 use crate::core::cluster::secret::token::{Tag, Token};
@@ -34,6 +36,9 @@ pub(super) async fn ask(
     at: SocketAddr,
     request: &Request,
 ) -> io::Result<Response> {
+    if matches!(request, Request::Introduction(_)) {
+        return introduce(me, tag, exchange, at, request).await;
+    }
     let handshake = Handshake::initiate_member(me, exchange, tag, &seed()?);
     let patience = match request {
         Request::Leave(_) => AGREEMENT,
@@ -50,6 +55,29 @@ pub(super) async fn join(
     request: &Request,
 ) -> io::Result<Response> {
     initiate(Handshake::initiate_join(me, token, &seed()?), Kind::Join, at, request, EXCHANGE).await
+}
+
+/// Tells a member that may not know this host who it is. It says nothing to that; when
+/// it hangs up, it has heard.
+async fn introduce(
+    me: &Identity,
+    tag: Tag,
+    exchange: &[u8; 32],
+    at: SocketAddr,
+    request: &Request,
+) -> io::Result<Response> {
+    let text = postcard::to_allocvec(request).map_err(broken)?;
+    let message = introduction::seal(me, exchange, tag, &text, &seed()?).map_err(broken)?;
+    timeout(HANDSHAKE, async {
+        let mut stream = TcpStream::connect(at).await?;
+        stream.write_all(&[&[Kind::Introduction as u8], &message[..]].concat()).await?;
+        stream.shutdown().await?;
+        match stream.read(&mut [0]).await? {
+            0 => Ok(Response::Done),
+            _ => Err(ErrorKind::InvalidData.into()),
+        }
+    })
+    .await?
 }
 
 async fn initiate(
@@ -74,17 +102,25 @@ async fn initiate(
     .await?
 }
 
-/// A host that has shown who it is.
+/// Who has come to the control port.
 #[derive(Debug)]
-pub(super) struct Caller {
-    stream: TcpStream,
-    session: Session,
-    /// Whether it came as a member or by the token.
-    pub(super) kind: Kind,
+pub(super) enum Visitor {
+    /// Somebody who will be answered.
+    Caller(Caller),
+    /// Somebody with an X25519 key who says who has admitted it; it has the connection
+    /// to wait at until that was heard.
+    Unknown {
+        /// Its X25519 public key.
+        exchange: [u8; 32],
+        /// Of its own admission, of who admitted it, and so on.
+        chain: Vec<Entry>,
+        /// To be closed when that was heard.
+        stream: TcpStream,
+    },
 }
 
-impl Caller {
-    /// Meets a caller. `token` is what it must have who is no member, and
+impl Visitor {
+    /// Meets who has come. `token` is what it must have who is no member, and
     /// `is_known` tells by its X25519 public key whether it is one, or was.
     pub(super) async fn meet(
         mut stream: TcpStream,
@@ -92,13 +128,17 @@ impl Caller {
         tag: Tag,
         token: &Token,
         is_known: impl Fn(&[u8; 32]) -> bool,
-    ) -> io::Result<Caller> {
+    ) -> io::Result<Visitor> {
         timeout(HANDSHAKE, async {
             stream.set_nodelay(true)?;
             let kind = opening(stream.read_u8().await?).ok_or(ErrorKind::InvalidData)?;
             let mut handshake = match kind {
                 Kind::Member => Handshake::respond_member(me, tag, &seed()?),
                 Kind::Join => Handshake::respond_join(me, token, &seed()?),
+                Kind::Introduction => {
+                    let (exchange, chain) = hear_introduction(&mut stream, me, tag).await?;
+                    return Ok(Visitor::Unknown { exchange, chain, stream });
+                }
             };
             if kind == Kind::Member {
                 hear(&mut stream, &mut handshake).await?;
@@ -109,11 +149,22 @@ impl Caller {
             }
             shake(&mut stream, &mut handshake, kind == Kind::Member).await?;
             let session = handshake.into_session().map_err(broken)?;
-            Ok(Caller { stream, session, kind })
+            Ok(Visitor::Caller(Caller { stream, session, kind }))
         })
         .await?
     }
+}
 
+/// A host that has shown who it is.
+#[derive(Debug)]
+pub(super) struct Caller {
+    stream: TcpStream,
+    session: Session,
+    /// How it came: as a member or by the token.
+    pub(super) kind: Kind,
+}
+
+impl Caller {
     /// Its X25519 public key.
     pub(super) fn exchange(&self) -> [u8; 32] {
         self.session.peer_static()
@@ -144,6 +195,21 @@ async fn shake(
         my_turn = !my_turn;
     }
     Ok(())
+}
+
+/// Reads who a host says it is, up to where it ends its side of the connection.
+async fn hear_introduction(
+    stream: &mut TcpStream,
+    me: &Identity,
+    tag: Tag,
+) -> io::Result<([u8; 32], Vec<Entry>)> {
+    let mut message = Vec::new();
+    stream.take(MAX_INTRODUCTION as u64 + 1).read_to_end(&mut message).await?;
+    let (exchange, text) = introduction::open(me, tag, &message).map_err(broken)?;
+    match postcard::take_from_bytes(&text) {
+        Ok((Request::Introduction(chain), [])) => Ok((exchange, chain)),
+        _ => Err(ErrorKind::InvalidData.into()),
+    }
 }
 
 async fn hear(stream: &mut TcpStream, handshake: &mut Handshake) -> io::Result<()> {
@@ -197,6 +263,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::core::cluster::entry::{Key, Version};
 
     const TAG: Tag = Tag(*b"mesh1");
 
@@ -209,7 +276,8 @@ mod tests {
         let (stream, _) = listener.accept().await?;
         let is_known = |key: &[u8; 32]| *key == identity(1).exchange_public();
         let token = Token::new([7; 32], TAG);
-        let mut caller = Caller::meet(stream, &identity(2), TAG, &token, is_known).await?;
+        let met = Visitor::meet(stream, &identity(2), TAG, &token, is_known).await?;
+        let Visitor::Caller(mut caller) = met else { panic!("{met:?}") };
         let request = caller.request().await?;
         caller.respond(&Response::Done).await?;
         Ok(request)
@@ -242,6 +310,37 @@ mod tests {
         stream.read_to_end(&mut answer).await.unwrap();
         assert!(answer.is_empty(), "{answer:?}");
         assert_eq!(served.await.unwrap().unwrap_err().kind(), ErrorKind::PermissionDenied);
+    }
+
+    /// Who it is from and what it says is heard; nothing is said to it.
+    #[tokio::test]
+    async fn who_introduces_itself_is_heard_and_gets_not_a_byte() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let key = Key::Member(identity(3).id());
+        let said = vec![identity(3).sign_entry(key, Version(1), None)];
+        let request = Request::Introduction(said.clone());
+        let told = tokio::spawn(async move {
+            let peer = identity(2).exchange_public();
+            ask(&identity(3), TAG, &peer, at, &request).await
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        let token = Token::new([7; 32], TAG);
+        let met = Visitor::meet(stream, &identity(2), TAG, &token, |_| false).await.unwrap();
+        let Visitor::Unknown { exchange, chain, stream } = met else { panic!("{met:?}") };
+        assert_eq!((exchange, chain), (identity(3).exchange_public(), said));
+        drop(stream);
+        assert_eq!(told.await.unwrap().unwrap(), Response::Done);
+    }
+
+    #[tokio::test]
+    async fn an_endless_introduction_is_not_read() {
+        let (at, served) = listen().await;
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(&[Kind::Introduction as u8]).await.unwrap();
+        // Until it hangs up: its buffers and ours hold more than it reads.
+        while stream.write_all(&[0; 4096]).await.is_ok() {}
+        assert_eq!(served.await.unwrap().unwrap_err().kind(), ErrorKind::InvalidData);
     }
 
     #[tokio::test]

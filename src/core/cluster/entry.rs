@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use blake2::{Blake2s256, Digest};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ impl NodeId {
     }
 }
 
-/// The first half of an id, where many are to be named: two ids of which it is the
+/// The first half of an id or of a digest, where many are to be named: two ids of which it is the
 /// same cannot be found.
 pub type Brief = [u8; 16];
 
@@ -55,6 +56,12 @@ impl Entry {
         };
         let rank = |e: &Entry| (gone(e), e.version, e.author, e.signature);
         rank(self) > rank(other)
+    }
+
+    /// What a removal names it by: nobody can sign another entry of which it is the same.
+    pub fn brief(&self) -> Brief {
+        let digest = Blake2s256::digest(self.signature);
+        brief(&digest.into())
     }
 
     /// Tells it from any other entry, also of the same key and version.
@@ -193,7 +200,8 @@ pub enum Member {
         exchange: [u8; 32],
         /// Whom it had admitted, and who stays. Nobody else does of whom it alone
         /// says that they belong. And the networks that stay of those that it, or
-        /// whoever was removed with it, had made or inherited: no other one does.
+        /// whoever was removed with it, had made or inherited: no other one does. And
+        /// its records of services: what else it says of services counts for nothing.
         kept: BTreeSet<Brief>,
     },
 }

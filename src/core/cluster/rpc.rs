@@ -65,6 +65,10 @@ pub enum Request {
     /// [`Key::Node`], which says so; where one is known that does not, another
     /// removal has begun since.
     Release(Vec<NodeId>, Vec<Entry>),
+    /// I am a member whom you may not know: this is who has admitted me, and who that
+    /// one, and so on. Sent to whom hangs up on us, and never answered but by
+    /// hanging up: [`Response::Done`] stands for that.
+    Introduction(Vec<Entry>),
     /// A host with the token asks to become a member; the entries are its own
     /// [`Key::Node`]. Answered only to hosts that came by the token.
     Join {

@@ -147,6 +147,12 @@ impl World {
             return self.unanswered(from, life, caller, Duration::from_millis(1));
         };
         let joins = matches!(caller, Caller::Join);
+        if let Request::Introduction(chain) = request {
+            self.with(host, |machine, clock| {
+                machine.introduced(clock, &exchange, chain);
+            });
+            return self.respond(host, from, life, caller, Response::Done);
+        }
         // One that has become another host meanwhile has another token.
         if joins && !self.hosts[host].joined {
             return self.unanswered(from, life, caller, Duration::from_millis(1));

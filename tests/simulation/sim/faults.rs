@@ -147,7 +147,7 @@ impl World {
     }
 
     /// A host loses everything, and joins as another of the same name: unless some that
-    /// stay would then be strangers to others, which the product does not heal.
+    /// stay would then know of each other by nobody, which nothing can heal.
     fn lose_disk(&mut self, host: usize) {
         let stay: Vec<usize> = (0..self.hosts.len())
             .filter(|other| *other != host && self.hosts[*other].joined)
@@ -158,16 +158,14 @@ impl World {
         }
     }
 
-    /// Whether these hosts are one by who has whom on the disk, and is on theirs. That one
-    /// knows the other is not enough: keys may have turned since, and members that are not
-    /// known are strangers.
+    /// Whether these hosts are one by who has whom on the disk.
     fn find_each_other(&self, mut unknown: Vec<usize>) -> bool {
         let knows =
             |a: usize, b: usize| self.hosts[a].disk.contains_key(&Key::Member(self.hosts[b].id()));
         let mut known: Vec<usize> = unknown.pop().into_iter().collect();
         let mut next = 0;
         while let Some(a) = known.get(next).copied() {
-            let found = unknown.extract_if(.., |b| knows(a, *b) && knows(*b, a));
+            let found = unknown.extract_if(.., |b| knows(a, *b) || knows(*b, a));
             known.extend(found);
             next += 1;
         }

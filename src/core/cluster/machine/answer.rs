@@ -53,6 +53,9 @@ impl Machine {
                 self.after_changes(now);
                 Response::Done
             }
+            Request::Introduction(_) => {
+                Response::Refused("a member is known: it need not say who it is".to_owned())
+            }
             Request::Join { .. } => {
                 Response::Refused("a member need not join: leave first".to_owned())
             }

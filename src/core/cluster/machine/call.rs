@@ -23,6 +23,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(800);
 pub(super) enum Call {
     /// The first half of a sync's round.
     Digests { to: NodeId, at: Progress },
+    /// To a host that does not answer: it may not know this one.
+    Introduction { to: NodeId },
     /// The second half; where the next round begins.
     Exchange { to: NodeId, at: Progress },
     /// Entries too long for a datagram.
@@ -41,6 +43,8 @@ pub(super) struct Progress {
     rounds: u16,
     /// The end of what this pass has compared; `None` at its start.
     behind: Option<Key>,
+    /// The other host has just been shown who has admitted this one.
+    introduced: bool,
     /// How many entries differed in this pass so far, and in the whole one before.
     differing: usize,
     before: usize,
@@ -48,7 +52,7 @@ pub(super) struct Progress {
 
 impl Default for Progress {
     fn default() -> Progress {
-        Progress { rounds: 0, behind: None, differing: 0, before: usize::MAX }
+        Progress { rounds: 0, behind: None, introduced: false, differing: 0, before: usize::MAX }
     }
 }
 
@@ -156,9 +160,20 @@ impl Machine {
         self.next_sync = self.next_sync.min(now + soon);
     }
 
+    /// Compares tables with a host, now.
+    pub(super) fn sync_with(&mut self, to: NodeId) {
+        self.sync(to, Progress::default());
+    }
+
     fn sync(&mut self, to: NodeId, at: Progress) {
         let request = self.replica.ask_digests(at.behind);
         self.call(to, Call::Digests { to, at }, request);
+    }
+
+    /// Whether a host that has not answered the beginning of a sync may have hung up
+    /// because it does not know this one.
+    fn may_be_unknown_to(&self, to: NodeId, at: &Progress) -> bool {
+        at.behind.is_none() && !at.introduced && !self.membership.is_up(&to)
     }
 
     /// Exchanges what differs of one part, and goes on behind it.
@@ -219,7 +234,16 @@ impl Machine {
                 self.replica.accept(to, entries);
                 self.sync(to, at);
             }
-            (Call::Digests { to, .. } | Call::Exchange { to, .. }, _) => self.sync_failed(now, to),
+            (Call::Digests { to, at }, None) if self.may_be_unknown_to(to, &at) => {
+                self.introduce(to);
+            }
+            (Call::Introduction { to }, Some(_)) => {
+                self.sync(to, Progress { introduced: true, ..Progress::default() });
+            }
+            (
+                Call::Digests { to, .. } | Call::Exchange { to, .. } | Call::Introduction { to },
+                _,
+            ) => self.sync_failed(now, to),
             (Call::Probe { to }, response) => self.membership.reached(now, to, response.is_some()),
             (Call::Estate { to }, response) => self.estate_answered(now, to, response),
             (Call::Push | Call::Release, _) => {}

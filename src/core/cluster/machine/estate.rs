@@ -38,6 +38,13 @@ impl Machine {
         .collect()
     }
 
+    /// What the leaving nodes say of services, as far as nobody has changed it since.
+    pub(super) fn records_by(&self, dead: &[NodeId]) -> impl Iterator<Item = &Entry> {
+        let of_service = |e: &&Entry| matches!(e.key, Key::Service(_)) && e.body.is_some();
+        let by_them = move |e: &&Entry| of_service(e) && dead.contains(&e.author);
+        self.replica.entries().filter(by_them)
+    }
+
     /// All spaces of which somebody owns something, but for pools of networks that
     /// do not exist any more, or never will.
     pub(super) fn spaces(&self) -> BTreeSet<Space> {
@@ -87,10 +94,11 @@ impl Machine {
         let last_word = |(id, exchange)| {
             let mut kept = self.admitted_by(id);
             kept.extend(&networks);
+            kept.extend(self.records_by(&[id]).map(Entry::brief));
             match kept.len() {
                 0..=MAX_KEPT => Ok((id, Member::Removed { heir: self.me(), exchange, kept })),
                 more => Err(format!(
-                    "{} has admitted or made {more} members and networks that stay, and an entry names {MAX_KEPT}: remove some of those first",
+                    "{} has admitted or made {more} members, networks and services that stay, and an entry names {MAX_KEPT}: remove some of those first",
                     self.name_of(&id)
                 )),
             }

@@ -9,6 +9,7 @@
 //! | `call` | what this host asks of others by itself: syncs, probes, removals |
 //! | `estate` | what is left of removed nodes |
 //! | `expelled` | what a removed host is told |
+//! | `introduction` | who has admitted this host, for those that do not know it |
 //! | `members` | who comes and goes |
 //! | `paths` | how large a packet reaches others |
 //! | `ring` | keys of the control traffic and the token |
@@ -20,6 +21,7 @@ mod answer;
 mod call;
 mod estate;
 mod expelled;
+mod introduction;
 mod members;
 mod own;
 mod packet;
@@ -174,6 +176,8 @@ pub struct Machine {
     last_gossip: Now,
     next_gossip: Now,
     next_sync: Now,
+    /// When a lost member may be called by stream again.
+    next_seek: Now,
     calls: BTreeMap<CallId, Call>,
     last_call: u64,
     /// Hosts to compare with before any random one.
@@ -246,6 +250,7 @@ impl Machine {
             last_gossip: now,
             next_gossip: now,
             next_sync: now + settings.sync_interval,
+            next_seek: now,
             settings,
             rng,
             calls: BTreeMap::new(),
@@ -454,7 +459,7 @@ impl Machine {
                 membership::Output::Datagram { to, bytes } => {
                     self.send(to.control, &Packet::Swim(bytes));
                     if !self.membership.is_up(&to.id) {
-                        self.introduce(to.control);
+                        self.seek(now, to.id, to.control);
                     }
                 }
                 membership::Output::Stream { to } => {

@@ -16,7 +16,9 @@
 //! Whoever inherits ranges must know which networks stand in them. Therefore those
 //! that are asked tell those too, and the removal names them. A network of a removed
 //! node that it does not name does not exist: whoever has heard of it too late to tell
-//! has nothing on it, as a promise forbids to take addresses of it.
+//! has nothing on it, as a promise forbids to take addresses of it. What the nodes say of
+//! services may name addresses of theirs, too: it is told and named likewise, and whoever has
+//! promised takes no more of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,7 +137,7 @@ impl Machine {
         match response {
             Some(Response::Entries(entries)) => {
                 self.remember_vips(&entries);
-                self.replica.accept(from, entries);
+                self.replica.accept_estate(from, entries);
                 self.after_changes(now);
             }
             Some(Response::Refused(why)) => {
@@ -219,7 +221,7 @@ impl Machine {
         if let Some(why) = self.objection(heir, dead) {
             return Response::Refused(why);
         }
-        self.replica.accept(heir, entries);
+        self.replica.accept_estate(heir, entries);
         // Takes what was given to it, as long as it has not promised otherwise.
         self.after_changes(now);
         self.promise(heir, dead);
@@ -230,6 +232,7 @@ impl Machine {
         told.extend(self.holdings_of(&of));
         told.extend(self.removals_by(dead));
         told.extend(self.networks_of(dead));
+        told.extend(self.records_by(dead).cloned());
         Response::Entries(told)
     }
 

@@ -4,9 +4,10 @@
 //! else it had admitted, nobody who stayed has heard of: these go with it, and
 //! those that they have admitted.
 //!
-//! So it is with networks. Who inherits the ranges of a removed node gives its VNIs
+//! So it is with networks, and with what it says of services, which may name addresses
+//! that were its own. Who inherits the ranges of a removed node gives its VNIs
 //! and subnets to others, but those of networks that it knows: these the removal
-//! names, and what else turns up of the node's networks does not exist.
+//! names, and what else turns up of the node's networks and services does not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,27 +78,43 @@ impl Replica {
         Some(owner)
     }
 
-    /// Whether it is a network that went with a removed node.
+    /// Whether it is a network, or a record of a service, that went with a removed node.
     pub(super) fn is_left_behind(&self, entry: &Entry) -> bool {
-        matches!((&entry.key, &entry.body), (Key::Network(id), Some(_))
-            if self.holder(id, entry.author).is_none())
+        match (&entry.key, &entry.body) {
+            (Key::Network(id), Some(_)) => self.holder(id, entry.author).is_none(),
+            (Key::Service(_), Some(_)) => {
+                self.is_removed(&entry.author) && !self.keeps(entry.author, entry.brief())
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it is a record of a service by a node that may be about to be removed, and
+    /// this host has promised to know nothing more of that one's.
+    pub(super) fn is_untimely(&self, entry: &Entry) -> bool {
+        let Some(me) = self.node(&self.me()).filter(|me| !me.renounced.is_empty()) else {
+            return false;
+        };
+        let of_service = matches!(entry.key, Key::Service(_)) && entry.body.is_some();
+        of_service && self.admission(entry.author).any(|id| me.renounces(&id))
     }
 
     /// Whether a node does not belong by what is said of it, or by who says it.
     fn says_gone(&self, id: NodeId, by: NodeId) -> bool {
-        self.is_named_removed(&id) || (by != id && self.gone.contains(&by) && !self.keeps(by, id))
+        self.is_named_removed(&id)
+            || (by != id && self.gone.contains(&by) && !self.keeps(by, id.brief()))
     }
 
-    /// Whether a node that has admitted another leaves it behind.
-    fn keeps(&self, removed: NodeId, id: NodeId) -> bool {
+    /// Whether the removal of a node names what stays of what it has said.
+    pub(super) fn keeps(&self, removed: NodeId, said: Brief) -> bool {
         match self.get(&Key::Member(removed)) {
-            Some(Body::Member(Member::Removed { kept, .. })) => kept.contains(&id.brief()),
+            Some(Body::Member(Member::Removed { kept, .. })) => kept.contains(&said),
             _ => false,
         }
     }
 
     /// After what is said of a node's belonging has changed: finds out who is gone
-    /// with it, and which networks.
+    /// with it, and which networks and records of services.
     pub(super) fn see_who_is_gone(&mut self, id: NodeId) {
         let Some(entry) = self.entries.get(&Key::Member(id)) else { return };
         let gone = self.says_gone(id, entry.author);
@@ -117,13 +134,13 @@ impl Replica {
         while let Some(id) = going.pop() {
             if self.gone.insert(id) {
                 let theirs = admitted.remove(&id).unwrap_or_default();
-                going.extend(theirs.into_iter().filter(|other| !self.keeps(id, *other)));
+                going.extend(theirs.into_iter().filter(|other| !self.keeps(id, other.brief())));
             }
         }
         let new: Vec<NodeId> = self.gone.difference(&before).copied().collect();
         new.into_iter().for_each(|id| self.sweep(id));
-        let networks = self.entries.range(Key::Network([0; 32])..=Key::Network([0xff; 32]));
-        let lost = networks.filter(|(_, e)| self.is_left_behind(e));
+        let said = self.entries.range(Key::Network([0; 32])..=Key::Service([0xff; 32]));
+        let lost = said.filter(|(_, e)| self.is_left_behind(e));
         let lost: Vec<Key> = lost.map(|(key, _)| *key).collect();
         lost.iter().for_each(|key| self.drop_entry(key));
     }

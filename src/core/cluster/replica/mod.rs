@@ -13,6 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use rules::{MAX_ENTRY, Refusal};
+pub(in crate::core::cluster) use rumours::encoded_len;
 
 use self::rumours::Rumours;
 use super::entry::{Body, Entry, Key, Member, Node, NodeId, Realm, Space, Version};
@@ -118,7 +119,14 @@ impl Replica {
     /// Takes entries of others, in any order, that `from` handed on. Returns how
     /// many were new.
     pub fn accept(&mut self, from: NodeId, entries: Vec<Entry>) -> usize {
-        let mut entries = entries;
+        let timely = |e: &Entry| !self.is_untimely(e);
+        let entries = entries.into_iter().filter(timely).collect();
+        self.accept_estate(from, entries)
+    }
+
+    /// Takes entries that `from` knew when it promised to hear nothing more of nodes that
+    /// are being removed.
+    pub fn accept_estate(&mut self, from: NodeId, mut entries: Vec<Entry>) -> usize {
         // Who is a member first: others' entries depend on it.
         entries.sort_by_key(|e| (e.key, e.version));
         let few = entries.len() <= rumours::HANDED_ON;
@@ -130,11 +138,7 @@ impl Replica {
                 match self.judge(&entry) {
                     Ok(true) => {
                         new += 1;
-                        self.clock = self.clock.max(entry.version.0);
-                        if few {
-                            self.rumours.add(&entry);
-                        }
-                        self.insert(entry);
+                        self.take(entry, few);
                     }
                     Ok(false) => {}
                     Err(Refusal::Stranger) => strangers.push(entry),
@@ -147,6 +151,32 @@ impl Replica {
                 return new;
             }
             waiting = strangers;
+        }
+    }
+
+    fn take(&mut self, entry: Entry, tell: bool) {
+        self.clock = self.clock.max(entry.version.0);
+        if tell {
+            self.rumours.add(&entry);
+        }
+        self.insert(entry);
+    }
+
+    /// Takes what a host that is not known shows of its belonging: whom it was
+    /// admitted by, whom that one, and so on. Of that counts what a member has said,
+    /// or who was removed and keeps the host: beginning with these, as far as their
+    /// word goes. At most one signature is found false.
+    pub fn hear_introduction(&mut self, chain: Vec<Entry>) {
+        for entry in chain.into_iter().rev() {
+            let Key::Member(id) = entry.key else { return };
+            if !self.is_member(&entry.author) && !self.keeps(entry.author, id.brief()) {
+                continue;
+            }
+            match self.judge(&entry) {
+                Ok(true) => self.take(entry, true),
+                Ok(false) => {}
+                Err(_) => return,
+            }
         }
     }
 

@@ -105,6 +105,6 @@ impl Rumours {
 }
 
 /// Bytes on the wire; 0 for what postcard cannot write, which there is not.
-pub(super) fn encoded_len(entry: &Entry) -> usize {
+pub(in crate::core::cluster) fn encoded_len(entry: &Entry) -> usize {
     postcard::experimental::serialized_size(entry).unwrap_or(0)
 }

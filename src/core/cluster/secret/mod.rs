@@ -8,6 +8,7 @@
 //! | [`replay`] | which datagrams have been seen |
 //! | [`token`] | what a host joins with, as people pass it on |
 //! | [`noise`] | handshakes of a connection: between members, and to join |
+//! | [`introduction`] | what a member says to one that may not know it |
 //! | [`session`] | messages of any length after the handshake |
 //! | [`resolver`] | the primitives that snow's Noise is run with |
 //!
@@ -18,6 +19,7 @@
 
 pub mod envelope;
 pub mod identity;
+pub mod introduction;
 pub mod noise;
 pub mod replay;
 pub mod resolver;

@@ -11,6 +11,9 @@
 //! | who may | whoever has the X25519 key of a member | whoever has the token |
 //! | lengths, in bytes | 96, 48 | 48, 96, 64 |
 //!
+//! A connection of the third kind has no handshake: see
+//! [`introduction`](super::introduction).
+//!
 //! A responder answers nothing that it could not authenticate: after an error
 //! the handshake has nothing to write. In a member's handshake it must also
 //! look, before its first [`Handshake::write`], whether
@@ -39,11 +42,13 @@ pub enum Kind {
     Member = 1,
     /// From a host that wants to become one.
     Join = 2,
+    /// From a member that the responder may not know; it gets no answer.
+    Introduction = 3,
 }
 
 /// What the first byte of a connection says; `None` if it is a stranger's.
 pub fn opening(byte: u8) -> Option<Kind> {
-    [Kind::Member, Kind::Join].into_iter().find(|kind| *kind as u8 == byte)
+    [Kind::Member, Kind::Join, Kind::Introduction].into_iter().find(|kind| *kind as u8 == byte)
 }
 
 /// Why a handshake or a session ends. The connection is then closed without a word.
@@ -103,24 +108,10 @@ impl Handshake {
     ) -> Self {
         let (pattern, label, lengths): (_, _, &[usize]) = match kind {
             Kind::Member => ("Noise_IK_25519_ChaChaPoly_BLAKE2s", "vxmesh member 1", &[96, 48]),
-            Kind::Join => ("Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s", "vxmesh join 1", &[48, 96, 64]),
+            _ => ("Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s", "vxmesh join 1", &[48, 96, 64]),
         };
         let prologue = [label.as_bytes(), &tag.0].concat();
-        let state = pattern
-            .parse()
-            .map(|params| Builder::with_resolver(params, Box::new(Resolver::new(seed))))
-            .and_then(|builder| builder.prologue(&prologue))
-            .and_then(|builder| builder.local_private_key(me.exchange().as_bytes()))
-            .and_then(|builder| match known {
-                Known::Nothing => Ok(builder),
-                Known::Peer(key) => builder.remote_public_key(key),
-                Known::Token(token) => builder.psk(0, token.psk()),
-            })
-            .and_then(|builder| match initiator {
-                true => builder.build_initiator(),
-                false => builder.build_responder(),
-            })
-            .expect("each pattern is given all that it needs, in the right lengths");
+        let state = prepare(pattern, &prologue, me, known, seed, initiator);
         Handshake { state: Box::new(state), lengths, done: 0 }
     }
 
@@ -179,8 +170,34 @@ impl fmt::Debug for Handshake {
 }
 
 /// What an end knows beforehand, besides its own keys.
-enum Known<'a> {
+pub(super) enum Known<'a> {
     Nothing,
     Peer(&'a [u8; 32]),
     Token(&'a Token),
+}
+
+/// One end of a handshake by a pattern of the framework.
+pub(super) fn prepare(
+    pattern: &str,
+    prologue: &[u8],
+    me: &Identity,
+    known: Known<'_>,
+    seed: &[u8; 32],
+    initiator: bool,
+) -> HandshakeState {
+    pattern
+        .parse()
+        .map(|params| Builder::with_resolver(params, Box::new(Resolver::new(seed))))
+        .and_then(|builder| builder.prologue(prologue))
+        .and_then(|builder| builder.local_private_key(me.exchange().as_bytes()))
+        .and_then(|builder| match known {
+            Known::Nothing => Ok(builder),
+            Known::Peer(key) => builder.remote_public_key(key),
+            Known::Token(token) => builder.psk(0, token.psk()),
+        })
+        .and_then(|builder| match initiator {
+            true => builder.build_initiator(),
+            false => builder.build_responder(),
+        })
+        .expect("each pattern is given all that it needs, in the right lengths")
 }

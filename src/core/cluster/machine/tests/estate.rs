@@ -107,7 +107,7 @@ fn a_node_with_more_networks_than_an_entry_names_is_not_removed() {
     mesh.run(20_000);
     // It has admitted host 1 and host 2 too.
     let why = remove_at_once(&mut mesh, 1, &[0]).unwrap_err();
-    assert!(why.contains("n0 has admitted or made 1002 members and networks"), "{why}");
+    assert!(why.contains("n0 has admitted or made 1002 members, networks and services"), "{why}");
     for network in mesh.hosts[1].networks().take(2).map(|n| n.id.clone()).collect::<Vec<_>>() {
         mesh.hosts[1].withdraw_network(mesh.now, &network);
     }

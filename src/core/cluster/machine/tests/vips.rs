@@ -284,3 +284,67 @@ fn who_inherits_what_was_given_last_knows_what_is_a_services() {
     assert!(mesh.owned(0, 0, space).unwrap().ranges.contains(owned));
     assert_eq!(shown(&mesh, 0), Some(change));
 }
+
+/// What host 0 says of the service while it is cut off: with an address of its own.
+fn said_by_the_dead(mesh: &mut Mesh) -> Vec<Entry> {
+    mesh.cut.insert(0);
+    let now = mesh.now;
+    let networks = vec![on(1, &[2]), on(2, &[7])];
+    mesh.hosts[0].publish_service(now, &Service { networks, ..service() });
+    mesh.hosts[0].replica().entry(&Key::Service([9; 32])).cloned().into_iter().collect()
+}
+
+fn tell(mesh: &mut Mesh, to: usize, entries: &[Entry]) {
+    let told = Request::Exchange { entries: entries.to_vec(), want: Vec::new() };
+    let now = mesh.now;
+    mesh.hosts[to].request(now, id(0), told);
+}
+
+/// One that stays had heard of it when it promised the removal: then it stays.
+#[test]
+fn a_removed_nodes_word_on_a_service_stays_if_it_was_heard_in_time() {
+    let mut mesh = mesh();
+    let said = said_by_the_dead(&mut mesh);
+    tell(&mut mesh, 2, &said);
+    mesh.run(20_000);
+    remove(&mut mesh, 1, 0);
+    mesh.run(5000);
+    for n in [1, 2] {
+        assert_eq!(shown(&mesh, n).unwrap().networks, [on(1, &[2]), on(2, &[7])]);
+        assert_eq!(mesh.hosts[n].used(Space::Pool([2; 32], 0)).count(), 4, "it is not free");
+    }
+}
+
+/// Who hears of it after its promise does not take it, nor hand it on; after the removal
+/// nobody does, and the addresses that it names are the heir's to give.
+#[test]
+fn a_removed_nodes_word_on_a_service_does_not_count_afterwards() {
+    for promised in [true, false] {
+        let mut mesh = mesh();
+        let said = said_by_the_dead(&mut mesh);
+        mesh.run(20_000);
+        let now = mesh.now;
+        if promised {
+            let node = mesh.hosts[1].replica().entry(&Key::Node(id(1))).cloned();
+            let estate = Request::Estate(vec![id(0)], node.into_iter().collect());
+            let answer = mesh.hosts[2].request(now, id(1), estate);
+            assert!(matches!(answer, Response::Entries(_)));
+            tell(&mut mesh, 2, &said);
+            assert_eq!(shown(&mesh, 2).unwrap().networks, [on(1, &[2])]);
+        }
+        remove(&mut mesh, 1, 0);
+        mesh.run(5000);
+        tell(&mut mesh, 2, &said);
+        let now = mesh.now;
+        let other = Service { id: Id::new([8; 32]), networks: vec![on(2, &[7])], ..service() };
+        mesh.hosts[1].publish_service(now, &other);
+        mesh.run(20_000);
+        for n in [1, 2] {
+            let naming = |s: &&Service| s.networks.contains(&on(2, &[7]));
+            let all: Vec<&Id> = mesh.hosts[n].services().filter(naming).map(|s| &s.id).collect();
+            assert_eq!(all, [&other.id], "promised: {promised}, host {n}");
+            assert_eq!(mesh.hosts[n].services().count(), 2);
+        }
+        assert_eq!(mesh.digests(1), mesh.digests(2));
+    }
+}

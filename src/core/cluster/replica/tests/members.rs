@@ -1,6 +1,7 @@
 //! Who belongs, and who does not any more.
 
 use super::*;
+use crate::core::tables::Service;
 
 #[test]
 fn removal_wins_over_any_later_admission_and_sweeps() {
@@ -52,6 +53,37 @@ fn a_removal_reaches_who_asks_and_who_is_asked() {
         sync(a, b);
         assert!(a.is_removed(&id(9)) && b.is_removed(&id(9)));
         assert_eq!(digests(a), digests(b));
+    }
+}
+
+fn said_of(drain: u32) -> Body {
+    Body::Service(Service { drain, ..super::services::service() })
+}
+
+/// Whatever is heard first, of what a removed node says of a service that counts which its
+/// removal names.
+#[test]
+fn a_removal_leaves_the_records_of_services_that_it_names() {
+    let key = Key::Service([9; 32]);
+    let admit = identity(1).sign_entry(Key::Member(id(2)), Version(1), Some(admitted(2)));
+    let said = |v| identity(2).sign_entry(key, Version(v), Some(said_of(v as u32)));
+    let (kept, late) = (said(5), said(9));
+    let gone = Member::Removed { heir: id(1), exchange: [0; 32], kept: [kept.brief()].into() };
+    let gone = identity(1).sign_entry(Key::Member(id(2)), Version(7), Some(Body::Member(gone)));
+    let deleted = identity(2).sign_entry(key, Version(11), None);
+    for order in [[&kept, &late, &gone], [&gone, &late, &kept], [&late, &gone, &kept]] {
+        let mut replica = cluster(1).remove(0);
+        replica.accept(id(1), vec![admit.clone()]);
+        for entry in order {
+            replica.accept(id(1), vec![entry.clone()]);
+        }
+        // Who dropped the late one gets the other from somebody else.
+        replica.accept(id(1), vec![kept.clone()]);
+        assert_eq!(replica.entry(&key), Some(&kept));
+        assert!(replica.refused().is_empty(), "{:?}", replica.refused());
+        // That a service is removed is true whoever says it.
+        replica.accept(id(1), vec![deleted.clone()]);
+        assert_eq!(replica.entry(&key), Some(&deleted));
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::rules::{MAX_ENTRY, shape};
 use super::*;
 use crate::core::tables::{Health, Joined, Probe, Protocol, Published, Service};
 
-fn service() -> Service {
+pub(super) fn service() -> Service {
     Service {
         id: Id::new([9; 32]),
         name: "shop".into(),

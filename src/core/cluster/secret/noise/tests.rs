@@ -119,7 +119,8 @@ fn other_seeds_other_bytes() {
 fn the_first_byte_says_the_kind() {
     assert_eq!(opening(1), Some(Kind::Member));
     assert_eq!(opening(2), Some(Kind::Join));
-    assert!((0..=255).filter(|byte| ![1, 2].contains(byte)).all(|byte| opening(byte).is_none()));
+    assert_eq!(opening(3), Some(Kind::Introduction));
+    assert!((0..=255).filter(|byte| ![1, 2, 3].contains(byte)).all(|byte| opening(byte).is_none()));
 }
 
 #[test]
