@@ -98,6 +98,7 @@ impl Control {
         };
         let (mut state, service) = self.allocate_vips(|state| {
             let mut service = state.tables.service(id.as_str())?.clone();
+            state.cluster.machine.check_changeable(&id).map_err(Error::conflict)?;
             service.networks.retain(|joined| !is_deleted(state, &joined.network));
             change::apply(state, &mut service, &networks, request)?;
             state.tables.check_service(&service)?;

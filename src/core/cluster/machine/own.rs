@@ -113,6 +113,19 @@ impl Machine {
         }
     }
 
+    /// Whether a service may be changed here now: not while the node whose record it is
+    /// is being removed, as nobody may come to hear of the record then. Fails with why.
+    pub fn check_changeable(&self, service: &Id) -> Result<(), String> {
+        let record = service.bytes().and_then(|id| self.replica.entry(&Key::Service(id)));
+        match record.filter(|record| self.has_renounced(&record.author)) {
+            None => Ok(()),
+            Some(record) => Err(format!(
+                "{} changed the service last, and is being removed: try again when that has ended",
+                self.name_of(&record.author)
+            )),
+        }
+    }
+
     /// Deletes a service for all hosts.
     pub fn withdraw_service(&mut self, now: Now, id: &Id) {
         if let Some(id) = id.bytes() {

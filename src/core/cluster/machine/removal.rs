@@ -18,7 +18,7 @@
 //! node that it does not name does not exist: whoever has heard of it too late to tell
 //! has nothing on it, as a promise forbids to take addresses of it. What the nodes say of
 //! services may name addresses of theirs, too: it is told and named likewise, and whoever has
-//! promised takes no more of it.
+//! promised builds nothing on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -137,7 +137,7 @@ impl Machine {
         match response {
             Some(Response::Entries(entries)) => {
                 self.remember_vips(&entries);
-                self.replica.accept_estate(from, entries);
+                self.replica.accept(from, entries);
                 self.after_changes(now);
             }
             Some(Response::Refused(why)) => {
@@ -194,11 +194,11 @@ impl Machine {
                 self.replica.write(Key::Holding(me, space), Some(Body::Holding(mine)));
             }
         }
+        self.take_back(me, &removal.dead);
         self.keep_inherited_vips();
         for (id, removed) in last_words {
             self.replica.write(Key::Member(id), Some(Body::Member(removed)));
         }
-        self.take_back(me, &removal.dead);
         // Whoever was removed knows the ring's keys. The first new one is used soon,
         // the second retires what was known.
         self.rotate_key(now);
@@ -221,7 +221,7 @@ impl Machine {
         if let Some(why) = self.objection(heir, dead) {
             return Response::Refused(why);
         }
-        self.replica.accept_estate(heir, entries);
+        self.replica.accept(heir, entries);
         // Takes what was given to it, as long as it has not promised otherwise.
         self.after_changes(now);
         self.promise(heir, dead);

@@ -118,7 +118,7 @@ impl Machine {
         let Some(Body::Service(service)) = self.replica.get(&Key::Service(id)) else { return };
         let (me, mut lost) = (self.me(), self.vips.lost(id, service));
         lost.retain(|(network, ip)| self.owns(me, *network, *ip));
-        if lost.is_empty() {
+        if lost.is_empty() || self.check_changeable(&service.id).is_err() {
             return;
         }
         let mut whole = service.clone();

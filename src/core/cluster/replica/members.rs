@@ -89,16 +89,6 @@ impl Replica {
         }
     }
 
-    /// Whether it is a record of a service by a node that may be about to be removed, and
-    /// this host has promised to know nothing more of that one's.
-    pub(super) fn is_untimely(&self, entry: &Entry) -> bool {
-        let Some(me) = self.node(&self.me()).filter(|me| !me.renounced.is_empty()) else {
-            return false;
-        };
-        let of_service = matches!(entry.key, Key::Service(_)) && entry.body.is_some();
-        of_service && self.admission(entry.author).any(|id| me.renounces(&id))
-    }
-
     /// Whether a node does not belong by what is said of it, or by who says it.
     fn says_gone(&self, id: NodeId, by: NodeId) -> bool {
         self.is_named_removed(&id)

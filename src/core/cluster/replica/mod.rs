@@ -119,14 +119,7 @@ impl Replica {
     /// Takes entries of others, in any order, that `from` handed on. Returns how
     /// many were new.
     pub fn accept(&mut self, from: NodeId, entries: Vec<Entry>) -> usize {
-        let timely = |e: &Entry| !self.is_untimely(e);
-        let entries = entries.into_iter().filter(timely).collect();
-        self.accept_estate(from, entries)
-    }
-
-    /// Takes entries that `from` knew when it promised to hear nothing more of nodes that
-    /// are being removed.
-    pub fn accept_estate(&mut self, from: NodeId, mut entries: Vec<Entry>) -> usize {
+        let mut entries = entries;
         // Who is a member first: others' entries depend on it.
         entries.sort_by_key(|e| (e.key, e.version));
         let few = entries.len() <= rumours::HANDED_ON;
