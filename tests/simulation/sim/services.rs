@@ -116,17 +116,28 @@ impl World {
     /// chose, or nodes whose disk is lost, which nobody may ever remove, or one that has
     /// just lost its memory, because its disk was full.
     pub(crate) fn void_vips(&mut self, restarted: Option<NodeId>) {
-        let known = self.known_vips();
+        let known = self.known_vips(|_| true);
         let sound = self.staying().map(|h| h.id()).filter(|id| Some(*id) != restarted).collect();
         self.truth.void_vips(&sound, &known);
     }
 
-    /// Virtual IPs that any member knows, also those that do not run.
-    fn known_vips(&self) -> BTreeSet<(Place, Id)> {
+    /// Forgets also those that only a record names which a removal leaves behind, as its
+    /// heir has stored it. Nobody who stays may have built on one.
+    pub(crate) fn leave_vips(&mut self, heir: usize) {
+        let Some(machine) = &self.hosts[heir].machine else { return };
+        let known = self.known_vips(|entry| !machine.replica().is_left_behind(entry));
+        let sound = self.staying().map(Host::id).collect();
+        self.truth.void_vips(&sound, &known);
+        self.truth.bequeath_vips(machine.replica());
+    }
+
+    /// Virtual IPs that any member knows, also those that do not run, by records that
+    /// count.
+    fn known_vips(&self, counts: impl Fn(&Entry) -> bool) -> BTreeSet<(Place, Id)> {
         let of_host = |h: &Host| -> BTreeSet<(Place, Id)> {
             match &h.machine {
-                Some(machine) => vips(machine.replica().entries()),
-                None => vips(h.disk.values()),
+                Some(machine) => vips(machine.replica().entries().filter(|e| counts(e))),
+                None => vips(h.disk.values().filter(|e| counts(e))),
             }
         };
         self.staying().flat_map(of_host).collect()
@@ -223,7 +234,7 @@ impl Truth {
     }
 
     /// What a removed node chose is its heir's to keep from now on.
-    pub(crate) fn bequeath_vips(&mut self, known: &Replica) {
+    fn bequeath_vips(&mut self, known: &Replica) {
         for (_, node) in self.vips.0.values_mut() {
             *node = known.heir(*node).unwrap_or(*node);
         }

@@ -247,10 +247,7 @@ impl World {
             if let Some(machine) = &self.hosts[host].machine {
                 self.truth.leave_networks(machine.replica());
             }
-            self.void_vips(None);
-            if let Some(machine) = &self.hosts[host].machine {
-                self.truth.bequeath_vips(machine.replica());
-            }
+            self.leave_vips(host);
         }
     }
 

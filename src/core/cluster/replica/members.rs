@@ -79,7 +79,7 @@ impl Replica {
     }
 
     /// Whether it is a network, or a record of a service, that went with a removed node.
-    pub(super) fn is_left_behind(&self, entry: &Entry) -> bool {
+    pub fn is_left_behind(&self, entry: &Entry) -> bool {
         match (&entry.key, &entry.body) {
             (Key::Network(id), Some(_)) => self.holder(id, entry.author).is_none(),
             (Key::Service(_), Some(_)) => {
