@@ -195,7 +195,7 @@ impl Machine {
             }
         }
         self.take_back(me, &removal.dead);
-        self.keep_inherited_vips();
+        self.restore_all_vips();
         for (id, removed) in last_words {
             self.replica.write(Key::Member(id), Some(Body::Member(removed)));
         }
@@ -338,7 +338,13 @@ impl Machine {
     fn rewrite_node(&mut self, change: impl FnOnce(&mut Node)) {
         let me = self.me();
         let Some(mut node) = self.replica.node(&me).cloned() else { return };
+        let promises = node.renounced.len();
         change(&mut node);
+        let fewer = node.renounced.len() < promises;
         self.replica.write(Key::Node(me), Some(Body::Node(node)));
+        if fewer {
+            // What it could not build on until now.
+            self.restore_all_vips();
+        }
     }
 }

@@ -94,8 +94,9 @@ impl Machine {
         }
     }
 
-    /// This host has become the heir of others, and owns what was theirs to restore.
-    pub(super) fn keep_inherited_vips(&mut self) {
+    /// This host has become the heir of others, and owns what was theirs to restore, or
+    /// may change again what it had promised not to.
+    pub(super) fn restore_all_vips(&mut self) {
         let services: Vec<Id> = self.vips.held.keys().copied().collect();
         services.into_iter().for_each(|id| self.restore_vips(id));
     }

@@ -351,3 +351,28 @@ fn a_removed_nodes_word_on_a_service_does_not_count_afterwards() {
         assert_eq!(mesh.digests(1), mesh.digests(2));
     }
 }
+
+/// The address that a change of another's has lost is restored when its owner may: not
+/// while that one is being removed, but at once when nothing comes of the removal.
+#[test]
+fn an_address_is_restored_when_a_promise_ends() {
+    let mut mesh = mesh();
+    mesh.cut.insert(1);
+    let now = mesh.now;
+    let joined = Service { networks: vec![on(1, &[2]), on(2, &[2])], ..service() };
+    mesh.hosts[0].publish_service(now, &joined);
+    for drain in 20..70 {
+        let change = Service { networks: vec![on(1, &[2])], drain, ..service() };
+        mesh.hosts[1].publish_service(now, &change);
+    }
+    let change = mesh.hosts[1].replica().entry(&Key::Service([9; 32])).cloned();
+    let node = mesh.hosts[2].replica().entry(&Key::Node(id(2))).cloned();
+    let node: Vec<Entry> = node.into_iter().collect();
+    let estate = Request::Estate(vec![id(1)], node.clone());
+    assert!(matches!(mesh.hosts[0].request(now, id(2), estate), Response::Entries(_)));
+    let told = Request::Exchange { entries: change.into_iter().collect(), want: Vec::new() };
+    mesh.hosts[0].request(now, id(1), told);
+    assert_eq!(shown(&mesh, 0).unwrap().networks, [on(1, &[2])]);
+    mesh.hosts[0].request(now, id(2), Request::Release(vec![id(1)], node));
+    assert_eq!(shown(&mesh, 0).unwrap(), Service { drain: 69, ..joined });
+}
