@@ -173,11 +173,7 @@ fn cluster() -> io::Result<()> {
     // Whom a member of the target's cluster has admitted.
     let newcomer = Identity::from_seed(&[3; 32]);
     let admitted = Body::Member(Member::Admitted { exchange: newcomer.exchange_public() });
-    let admitted = peer.sign_entry(
-        Key::Member(newcomer.id()),
-        Version(7),
-        Some(admitted),
-    );
+    let admitted = peer.sign_entry(Key::Member(newcomer.id()), Version(7), Some(admitted));
     let introduction = Request::Introduction(vec![admitted]);
     for (name, request) in [
         ("ping", Request::Ping),

@@ -32,6 +32,8 @@ fuzz_target!(|input: &[u8]| {
     } else if let Ok((request, [])) = postcard::take_from_bytes::<Request>(bytes) {
         if let Request::Introduction(chain) = request {
             machine.introduced(now, &[7; 32], chain);
+            machine.tick(now + Duration::from_secs(1));
+            while machine.output().is_some() {}
             return assert_eq!(mine(&machine, own), before);
         }
         // Only these make a host write anything of its own.

@@ -17,7 +17,6 @@ use crate::control::state::Control;
 use crate::core::cluster::entry::NodeId;
 use crate::core::cluster::machine::Output;
 use crate::core::cluster::rpc::{Request, Response};
-use crate::core::cluster::secret::noise::Kind;
 use crate::dataplane;
 
 /// Members and newcomers that are served side by side; more are closed at once.
@@ -193,9 +192,9 @@ async fn serve(control: Arc<Control>, mut caller: Caller, _permit: OwnedSemaphor
 async fn converse(control: &Arc<Control>, caller: &mut Caller) -> io::Result<()> {
     let exchange = caller.exchange();
     while let Some(request) = caller.request().await? {
-        let response = match caller.kind {
-            Kind::Join => control.admit(exchange, request),
-            _ => match control.peer_by_exchange(&exchange) {
+        let response = match caller.by_token {
+            true => control.admit(exchange, request),
+            false => match control.peer_by_exchange(&exchange) {
                 Some(peer) => answer(control, peer, request).await,
                 None => return Err(io::ErrorKind::PermissionDenied.into()),
             },

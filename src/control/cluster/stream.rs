@@ -132,6 +132,7 @@ impl Visitor {
         timeout(HANDSHAKE, async {
             stream.set_nodelay(true)?;
             let kind = opening(stream.read_u8().await?).ok_or(ErrorKind::InvalidData)?;
+            let by_token = kind == Kind::Join;
             let mut handshake = match kind {
                 Kind::Member => Handshake::respond_member(me, tag, &seed()?),
                 Kind::Join => Handshake::respond_join(me, token, &seed()?),
@@ -140,16 +141,16 @@ impl Visitor {
                     return Ok(Visitor::Unknown { exchange, chain, stream });
                 }
             };
-            if kind == Kind::Member {
+            if !by_token {
                 hear(&mut stream, &mut handshake).await?;
                 // Anybody can make a key: a stranger's gets not a byte.
                 if !handshake.peer_static().is_some_and(|key| is_known(&key)) {
                     return Err(ErrorKind::PermissionDenied.into());
                 }
             }
-            shake(&mut stream, &mut handshake, kind == Kind::Member).await?;
+            shake(&mut stream, &mut handshake, !by_token).await?;
             let session = handshake.into_session().map_err(broken)?;
-            Ok(Visitor::Caller(Caller { stream, session, kind }))
+            Ok(Visitor::Caller(Caller { stream, session, by_token }))
         })
         .await?
     }
@@ -160,8 +161,8 @@ impl Visitor {
 pub(super) struct Caller {
     stream: TcpStream,
     session: Session,
-    /// How it came: as a member or by the token.
-    pub(super) kind: Kind,
+    /// Whether it came by the token, or else as a member.
+    pub(super) by_token: bool,
 }
 
 impl Caller {

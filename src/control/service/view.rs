@@ -261,12 +261,18 @@ fn conflicts(state: &State, survey: &Survey<'_>, service: &Service) -> Vec<Strin
         joined.vips.iter().filter_map(|ip| {
             let at = (&joined.network, *ip);
             let twin = survey.vips.get(&at).into_iter().flatten().find(other);
-            let holder = state.tables.vip_holders(&joined.network).get(ip).map(|s| &s.id);
+            let has_it = || {
+                state
+                    .tables
+                    .vip_holders(&joined.network)
+                    .get(ip)
+                    .is_some_and(|s| s.id == service.id)
+            };
             let what = match (survey.taken.get(&at), twin) {
                 (Some(endpoint), _) => {
                     format!("the address of endpoint {}, which has it", endpoint.name)
                 }
-                (None, Some(twin)) if holder == Some(&service.id) => {
+                (None, Some(twin)) if has_it() => {
                     format!("named by service {} too, which does not have it", twin.name)
                 }
                 (None, Some(twin)) => format!("named by service {} too, which has it", twin.name),

@@ -254,12 +254,11 @@ impl Tables {
 
     /// The virtual IPs of a network as the data plane has them, each once.
     pub(super) fn vips_of(&mut self, network: &Id) -> Vec<Arc<Vip>> {
-        let holders = self.vip_holders(network);
-        let ids: BTreeSet<Id> = holders.values().map(|s| s.id.clone()).collect();
-        let holders: BTreeMap<IpAddr, Id> =
-            holders.into_iter().map(|(ip, s)| (ip, s.id.clone())).collect();
+        let holders = self.vip_holders(network).into_iter();
+        let holders: BTreeMap<IpAddr, Id> = holders.map(|(ip, s)| (ip, s.id.clone())).collect();
+        let ids: BTreeSet<&Id> = holders.values().collect();
         let mut vips = Vec::new();
-        for id in &ids {
+        for id in ids {
             let own = self.vips_of_service(id, network);
             vips.extend(own.into_iter().filter(|vip| holders.get(&vip.ip) == Some(id)));
         }

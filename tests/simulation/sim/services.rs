@@ -150,8 +150,8 @@ fn publish(host: usize, record: Service) -> Act {
     })
 }
 
-/// The record of a service that may be changed, without networks that are known to be deleted: these are
-/// forgotten with the next change, as the daemon does it.
+/// The record of a service that may be changed, without networks that are known to be
+/// deleted: these are forgotten with the next change, as the daemon does it.
 fn of(machine: &Machine, service: Id) -> Option<Service> {
     let mut record = machine.services().find(|s| s.id.bytes() == Some(service))?.clone();
     machine.check_changeable(&record.id).ok()?;

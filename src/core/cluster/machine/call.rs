@@ -23,10 +23,10 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(800);
 pub(super) enum Call {
     /// The first half of a sync's round.
     Digests { to: NodeId, at: Progress },
-    /// To a host that does not answer: it may not know this one.
-    Introduction { to: NodeId },
     /// The second half; where the next round begins.
     Exchange { to: NodeId, at: Progress },
+    /// To a host that does not answer: it may not know this one.
+    Introduction { to: NodeId },
     /// Entries too long for a datagram.
     Push,
     /// A probe that datagrams did not answer.
@@ -161,11 +161,7 @@ impl Machine {
     }
 
     /// Compares tables with a host, now.
-    pub(super) fn sync_with(&mut self, to: NodeId) {
-        self.sync(to, Progress::default());
-    }
-
-    fn sync(&mut self, to: NodeId, at: Progress) {
+    pub(super) fn sync(&mut self, to: NodeId, at: Progress) {
         let request = self.replica.ask_digests(at.behind);
         self.call(to, Call::Digests { to, at }, request);
     }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Machine;
-use super::call::Call;
+use super::call::{Call, Progress};
 use super::packet::Packet;
 use crate::core::Now;
 use crate::core::cluster::entry::{Entry, Key, NodeId};
@@ -48,7 +48,7 @@ impl Machine {
         self.introduce_by_datagram(at);
         if now >= self.next_seek {
             self.next_seek = now + self.jittered(SEEK_INTERVAL);
-            self.sync_with(to);
+            self.sync(to, Progress::default());
         }
     }
 

@@ -69,6 +69,24 @@ pub enum NoiseError {
     TooLong,
 }
 
+/// What both ends of a handshake keep to.
+struct Form {
+    pattern: &'static str,
+    label: &'static str,
+    lengths: &'static [usize],
+}
+
+const MEMBER: Form = Form {
+    pattern: "Noise_IK_25519_ChaChaPoly_BLAKE2s",
+    label: "vxmesh member 1",
+    lengths: &[96, 48],
+};
+const JOIN: Form = Form {
+    pattern: "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s",
+    label: "vxmesh join 1",
+    lengths: &[48, 96, 64],
+};
+
 /// A handshake under way.
 pub struct Handshake {
     state: Box<HandshakeState>,
@@ -80,39 +98,35 @@ impl Handshake {
     /// To a member whose X25519 public key is known. The seed is random and never
     /// used again, here and below.
     pub fn initiate_member(me: &Identity, peer: &[u8; 32], tag: Tag, seed: &[u8; 32]) -> Self {
-        Self::new(Kind::Member, me, Known::Peer(peer), tag, seed, true)
+        Self::new(&MEMBER, me, Known::Peer(peer), tag, seed, true)
     }
 
     /// From a member.
     pub fn respond_member(me: &Identity, tag: Tag, seed: &[u8; 32]) -> Self {
-        Self::new(Kind::Member, me, Known::Nothing, tag, seed, false)
+        Self::new(&MEMBER, me, Known::Nothing, tag, seed, false)
     }
 
     /// To any member of the token's cluster.
     pub fn initiate_join(me: &Identity, token: &Token, seed: &[u8; 32]) -> Self {
-        Self::new(Kind::Join, me, Known::Token(token), token.tag(), seed, true)
+        Self::new(&JOIN, me, Known::Token(token), token.tag(), seed, true)
     }
 
     /// From a host that wants to join with this token.
     pub fn respond_join(me: &Identity, token: &Token, seed: &[u8; 32]) -> Self {
-        Self::new(Kind::Join, me, Known::Token(token), token.tag(), seed, false)
+        Self::new(&JOIN, me, Known::Token(token), token.tag(), seed, false)
     }
 
     fn new(
-        kind: Kind,
+        form: &Form,
         me: &Identity,
         known: Known<'_>,
         tag: Tag,
         seed: &[u8; 32],
         initiator: bool,
     ) -> Self {
-        let (pattern, label, lengths): (_, _, &[usize]) = match kind {
-            Kind::Member => ("Noise_IK_25519_ChaChaPoly_BLAKE2s", "vxmesh member 1", &[96, 48]),
-            _ => ("Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s", "vxmesh join 1", &[48, 96, 64]),
-        };
-        let prologue = [label.as_bytes(), &tag.0].concat();
-        let state = prepare(pattern, &prologue, me, known, seed, initiator);
-        Handshake { state: Box::new(state), lengths, done: 0 }
+        let prologue = [form.label.as_bytes(), &tag.0].concat();
+        let state = prepare(form.pattern, &prologue, me, known, seed, initiator);
+        Handshake { state: Box::new(state), lengths: form.lengths, done: 0 }
     }
 
     /// How long the message is that [`Handshake::read`] wants next, in bytes; 0 if
