@@ -20,7 +20,9 @@ use super::server::Socket;
 use super::store::Store;
 use crate::core::cluster::entry::NodeId;
 use crate::core::cluster::rpc::Response;
-use crate::core::tables::Id;
+use crate::core::ipam::Pool;
+use crate::core::tables::{Id, Joined, Network, Service};
+use crate::wire::vxlan::Vni;
 
 /// A daemon without signals.
 struct Daemon {
@@ -261,4 +263,57 @@ async fn only_the_host_that_holds_an_endpoint_drains_it() {
         assert!(matches!(refused, Response::Refused(_)), "{refused:?}");
         assert_eq!(control.answer_drain(other, [8; 32], reset), Response::Flows(0), "unknown");
     }
+}
+
+/// Of two services that name one virtual IP, each says which of them has it.
+#[tokio::test]
+async fn services_that_name_one_address_say_which_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    let store = Store::open(&options.data_dir).unwrap();
+    let (control, _) = super::daemon::start(options, store, Handle::current()).unwrap();
+    let (net, gateway) = ("10.1.0.0/24".parse().unwrap(), "10.1.0.1".parse().unwrap());
+    let web = Network {
+        id: Id::new([1; 32]),
+        name: "web".into(),
+        created: String::new(),
+        vni: Vni::new(4096).unwrap(),
+        mtu: None,
+        pools: vec![Pool { net, gateway, range: None }],
+        internal: false,
+        options: Default::default(),
+        labels: Default::default(),
+    };
+    let vips = vec!["10.1.0.9".parse().unwrap()];
+    let shop = Service {
+        id: Id::new([3; 32]),
+        name: "shop".into(),
+        created: "2026-01-01T00:00:00Z".into(),
+        mode: Default::default(),
+        scheduler: Default::default(),
+        affinity: None,
+        health: None,
+        drain: 10,
+        aliases: Vec::new(),
+        published: Vec::new(),
+        networks: vec![Joined { network: web.id.clone(), vips, active: true }],
+        weights: Default::default(),
+    };
+    let created = "2026-01-02T00:00:00Z".to_owned();
+    let cart = Service { id: Id::new([2; 32]), name: "cart".into(), created, ..shop.clone() };
+    {
+        let tables = &mut control.lock().tables;
+        tables.put_network(web);
+        [cart, shop].into_iter().for_each(|service| tables.put_service(service));
+    }
+    let shown = control.services();
+    let said = |name: &str, words: &str| {
+        let warnings = &shown.iter().find(|s| s.name == name).unwrap().warnings;
+        assert!(warnings.iter().any(|w| w.contains(words)), "{name}: {warnings:?}");
+    };
+    said(
+        "shop",
+        "virtual IP 10.1.0.9 of service shop on network web is named by service cart too, which has it",
+    );
+    said("cart", "is named by service shop too, which does not have it");
 }
