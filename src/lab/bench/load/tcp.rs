@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -15,6 +17,8 @@ use super::{PATIENCE, Peer, Stop};
 use crate::lab::namespace::{Namespace, joined};
 
 const BLOCK: usize = 128 << 10;
+/// Blocks written to a stream that has room before it is asked for again.
+const WRITES: usize = 10;
 
 /// What arrived in the measured part of a transfer.
 #[derive(Clone, Copy, Debug)]
@@ -39,35 +43,25 @@ pub(in crate::lab::bench) fn bulk<T>(
     mut observe: impl FnMut() -> io::Result<T>,
 ) -> io::Result<(Bulk, T, T)> {
     let (stop, received) = (Stop::default(), Arc::new(AtomicU64::new(0)));
-    let threads = (0..streams)
-        .map(|_| stream(from, to, stop.flag(), received.clone()))
-        .collect::<io::Result<Vec<_>>>()?;
+    let pairs = (0..streams).map(|_| connect(from, to)).collect::<io::Result<Vec<_>>>()?;
+    let (clients, servers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let (flag, count) = (stop.flag(), received.clone());
+    let ends: [JoinHandle<io::Result<()>>; 2] = [
+        thread::spawn(move || send(clients, &flag)),
+        thread::spawn(move || receive(servers, &count)),
+    ];
     thread::sleep(time / 4);
     let (before, first, start) = (observe()?, received.load(Ordering::Relaxed), Instant::now());
     thread::sleep(time);
     let (last, elapsed) = (received.load(Ordering::Relaxed), start.elapsed());
     let after = observe()?;
     stop.raise();
-    threads.into_iter().flatten().try_for_each(joined)?;
+    ends.into_iter().try_for_each(joined)?;
     let bulk = Bulk { bytes: last - first, seconds: elapsed.as_secs_f64() };
     if bulk.bytes == 0 {
         return Err(io::Error::other("not a single byte arrived"));
     }
     Ok((bulk, before, after))
-}
-
-/// Connects and starts a sender and a receiver.
-fn stream(
-    from: &Namespace,
-    to: &Peer,
-    stop: Arc<AtomicBool>,
-    received: Arc<AtomicU64>,
-) -> io::Result<[JoinHandle<io::Result<()>>; 2]> {
-    let (client, server) = connect(from, to)?;
-    Ok([
-        thread::spawn(move || send(client, &stop)),
-        thread::spawn(move || receive(server, &received)),
-    ])
 }
 
 /// A connection between two namespaces.
@@ -103,20 +97,53 @@ fn socket(at: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn send(mut to: TcpStream, stop: &AtomicBool) -> io::Result<()> {
-    let block = vec![0x5a; BLOCK];
+/// Writes in turn to all that have room.
+fn send(to: Vec<TcpStream>, stop: &AtomicBool) -> io::Result<()> {
+    let blocks: Vec<_> = to.iter().map(|_| vec![0x5a; BLOCK]).collect();
     while !stop.load(Ordering::Relaxed) {
-        to.write_all(&block)?;
+        let ready = ready(&to, PollFlags::POLLOUT)?;
+        for _ in 0..WRITES {
+            for i in &ready {
+                (&to[*i]).write_all(&blocks[*i])?;
+            }
+        }
     }
-    to.shutdown(Shutdown::Write)
+    to.iter().try_for_each(|stream| stream.shutdown(Shutdown::Write))
 }
 
-fn receive(mut from: TcpStream, received: &AtomicU64) -> io::Result<()> {
-    let mut block = vec![0; BLOCK];
-    loop {
-        match from.read(&mut block)? {
-            0 => return Ok(()),
-            n => received.fetch_add(n as u64, Ordering::Relaxed),
-        };
+/// Reads in turn from all that have something.
+fn receive(mut from: Vec<TcpStream>, received: &AtomicU64) -> io::Result<()> {
+    let mut blocks: Vec<_> = from.iter().map(|_| vec![0; BLOCK]).collect();
+    while !from.is_empty() {
+        for i in ready(&from, PollFlags::POLLIN)?.into_iter().rev() {
+            match fill(&from[i], &mut blocks[i])? {
+                0 => drop(from.remove(i)),
+                n => drop(received.fetch_add(n as u64, Ordering::Relaxed)),
+            }
+        }
     }
+    Ok(())
+}
+
+/// Reads until the block is full; less only at the end.
+fn fill(mut from: &TcpStream, block: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < block.len() {
+        match from.read(&mut block[len..])? {
+            0 => break,
+            n => len += n,
+        }
+    }
+    Ok(len)
+}
+
+/// Waits for streams, and which of them have come.
+fn ready(streams: &[TcpStream], what: PollFlags) -> io::Result<Vec<usize>> {
+    let mut fds: Vec<_> = streams.iter().map(|s| PollFd::new(s.as_fd(), what)).collect();
+    let patience = PollTimeout::try_from(PATIENCE).map_err(io::Error::other)?;
+    if poll(&mut fds, patience)? == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+    Ok((0..fds.len()).filter(|i| ready(&fds[*i])).collect())
 }
