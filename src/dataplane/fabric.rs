@@ -79,7 +79,7 @@ impl Fabric {
 
     /// The sessions with other hosts.
     pub(super) fn seal(&mut self) -> &mut Seal {
-        &mut self.outbox.sealing.seal
+        &mut self.outbox.datagrams.seal
     }
 
     /// Lets the sessions do what is due, and say what they have to say.
@@ -243,8 +243,17 @@ impl Fabric {
         };
         let admission = match admitted.filter(|before| before.covers(vtep, vni, dress)) {
             Some(before) => before,
-            None => *admitted.insert(admit(plan, vtep, vni, dress)?),
+            None => {
+                self.joiner.part();
+                *admitted.insert(admit(plan, vtep, vni, dress)?)
+            }
         };
+        let memory = &mut self.inbox.memory;
+        if admission.network().dress() == dress
+            && self.joiner.follow(now, &mut self.ports, memory, range.clone())
+        {
+            return count_delivery(admission.network(), dress);
+        }
         let frame = &mut self.inbox.memory[range.clone()];
         let view = View::parse(frame).map_err(|_| Reason::InnerMalformed)?;
         ecn::decapsulate(arrival.ecn, frame, &view).map_err(|_| Reason::Congestion)?;
@@ -258,8 +267,12 @@ impl Fabric {
             Verdict::To(Target::Port(id)) => {
                 count_delivery(network, dress)?;
                 let offload = adopt(frame, &view, network.mtu, hint).ok_or(Reason::TooBig)?;
+                let rewritten = is_rewritten(frame, &view);
                 let memory = &mut self.inbox.memory;
                 self.joiner.push(now, &mut self.ports, memory, id, range, &view, offload);
+                if rewritten {
+                    self.joiner.part();
+                }
             }
             // Out of one tunnel into another: the switch's split horizon.
             Verdict::To(Target::Vtep(_)) => return Err(Reason::NotHere),
@@ -298,7 +311,7 @@ impl Fabric {
             let vtep = arrival.source.ip();
             return Ok(Some(Inner { vtep, vni, dress: Dress::Clear, range }));
         }
-        let seal = &mut self.outbox.sealing.seal;
+        let seal = &mut self.outbox.datagrams.seal;
         if datagram[0] != sealed::DATA {
             return seal.handshake(now, arrival.source, datagram).map(|()| None);
         }
@@ -423,6 +436,17 @@ fn count_delivery(network: &Network, dress: Dress) -> Result<(), Reason> {
     Ok(())
 }
 
+/// Whether the switch has put another sender into the frame than it came with, as it does
+/// wherever it rewrites addresses. What follows it does not look like it then.
+fn is_rewritten(frame: &[u8], view: &View) -> bool {
+    let addresses = view.addresses(frame);
+    let same = match view.source {
+        IpAddr::V4(source) => addresses.starts_with(&source.octets()),
+        IpAddr::V6(source) => addresses.starts_with(&source.octets()),
+    };
+    !same || frame[6..12] != view.src.0
+}
+
 /// How long each datagram of a received message is, and the payload size of the
 /// inner datagrams if it is a UDP super-frame of a kernel VTEP.
 ///
@@ -454,6 +478,7 @@ fn is_one_frame(message: &[u8], size: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::testing::{Packet, Sum};
 
     /// A message whose first inner packet claims `packet` bytes.
     fn message(ethertype: u16, packet: usize, len: usize) -> Vec<u8> {
@@ -462,6 +487,24 @@ mod tests {
         let (at, value) = if ethertype == frame::IPV6 { (26, packet - 40) } else { (24, packet) };
         message[at..at + 2].copy_from_slice(&(value as u16).to_be_bytes());
         message
+    }
+
+    #[test]
+    fn another_sender_is_seen() {
+        let packets = [Packet::udp(b"x"), Packet { v6: true, ..Packet::udp(b"x") }];
+        for frame in packets.map(|packet| packet.build(Sum::Complete)) {
+            let view = View::parse(&frame).unwrap();
+            assert!(!is_rewritten(&frame, &view));
+            let source = View::L3 + if view.net == frame::Net::V4 { 12 } else { 8 };
+            for at in [6, 11, source, source + 3] {
+                let mut frame = frame.clone();
+                frame[at] ^= 1;
+                assert!(is_rewritten(&frame, &view), "byte {at}");
+            }
+        }
+        // Not IP, and as short as can be.
+        let frame = [8; View::L3];
+        is_rewritten(&frame, &View::parse(&frame).unwrap());
     }
 
     #[test]

@@ -20,6 +20,8 @@ const FLOWS: usize = 8;
 #[derive(Default)]
 pub(super) struct Joiner {
     open: Vec<Open>,
+    /// Which of them took the last frame, if the next may follow it unseen.
+    last: Option<usize>,
     /// Emptied lists, to be filled again.
     spare: Vec<Vec<Range<usize>>>,
 }
@@ -33,6 +35,34 @@ struct Open {
 }
 
 impl Joiner {
+    /// The next frame is not to follow the one before unseen.
+    pub(super) fn part(&mut self) {
+        self.last = None;
+    }
+
+    /// Takes the frame at `range` if it continues the flow of the frame before, with the
+    /// same headers: what was decided for that one holds for it too. `false`: it is left
+    /// as it is, and wants a look.
+    pub(super) fn follow(
+        &mut self,
+        now: Now,
+        ports: &mut Ports,
+        memory: &mut [u8],
+        range: Range<usize>,
+    ) -> bool {
+        let Some(i) = self.last else { return false };
+        let open = &mut self.open[i];
+        let followed = open.joined.follow(&memory[range.clone()]);
+        if followed == Append::No {
+            return false;
+        }
+        open.pieces.push(range.start + open.view.payload..range.start + open.view.end);
+        if followed == Append::Last {
+            self.close(i, now, ports, memory);
+        }
+        true
+    }
+
     /// Takes a frame for a TAP, which lies at `range` in `memory` and stays
     /// there until [`Joiner::flush`]. Only complete frames are joined.
     #[expect(clippy::too_many_arguments, reason = "a frame's circumstances, passed on as they are")]
@@ -57,8 +87,9 @@ impl Joiner {
             if appended != Append::No {
                 open.pieces.push(range.start + view.payload..range.start + view.end);
             }
-            if appended != Append::Joined {
-                self.close(i, now, ports, memory);
+            match appended {
+                Append::Joined => self.last = Some(i),
+                Append::Last | Append::No => self.close(i, now, ports, memory),
             }
             if appended != Append::No {
                 return;
@@ -76,6 +107,7 @@ impl Joiner {
         }
         let mut pieces = self.spare.pop().unwrap_or_default();
         pieces.push(range.start..range.start + view.end);
+        self.last = Some(self.open.len());
         self.open.push(Open { port, view: *view, joined, pieces });
     }
 
@@ -87,6 +119,7 @@ impl Joiner {
     }
 
     fn close(&mut self, i: usize, now: Now, ports: &mut Ports, memory: &mut [u8]) {
+        self.last = None;
         let Open { port, view, joined, mut pieces } = self.open.remove(i);
         let mut offload = joined.finish(&mut memory[pieces[0].clone()]);
         match &pieces[..] {

@@ -26,10 +26,10 @@ pub(super) struct Message<'a> {
     pub(super) to: SocketAddr,
     /// The outer header's congestion mark.
     pub(super) ecn: Ecn,
-    /// The datagrams' bytes, each datagram in `slices` of them.
-    pub(super) pieces: &'a [IoSlice<'a>],
-    /// How many pieces make a datagram; never 0.
-    pub(super) slices: usize,
+    /// The datagrams, one behind the other.
+    pub(super) bytes: &'a [u8],
+    /// Bytes of each datagram but the last, which may be shorter; never 0.
+    pub(super) size: usize,
     /// The caller's number for the first datagram; the others count up from it.
     pub(super) first: usize,
 }
@@ -37,28 +37,14 @@ pub(super) struct Message<'a> {
 impl<'a> Message<'a> {
     /// How many datagrams it is.
     pub(super) fn datagrams(&self) -> usize {
-        self.pieces.len() / self.slices
-    }
-
-    /// The bytes of the first datagram, which is as long as any.
-    pub(super) fn size(&self) -> usize {
-        length(&self.pieces[..self.slices.min(self.pieces.len())])
-    }
-
-    /// The bytes of all.
-    pub(super) fn bytes(&self) -> usize {
-        length(self.pieces)
+        self.bytes.len().div_ceil(self.size)
     }
 
     /// Each datagram as a message of its own.
     pub(super) fn alone(self) -> impl Iterator<Item = Message<'a>> {
-        let alone = move |(i, pieces)| Message { pieces, first: self.first + i, ..self };
-        self.pieces.chunks(self.slices).enumerate().map(alone)
+        let alone = move |(i, bytes)| Message { bytes, first: self.first + i, ..self };
+        self.bytes.chunks(self.size).enumerate().map(alone)
     }
-}
-
-fn length(pieces: &[IoSlice<'_>]) -> usize {
-    pieces.iter().map(|p| p.len()).sum()
 }
 
 /// A control message with up to one word of data. The kernel pads to words, so
@@ -99,14 +85,15 @@ impl Control {
 pub(super) fn send(socket: &Socket, messages: &[Message<'_>]) -> io::Result<usize> {
     let mut names: Vec<SockAddr> = messages.iter().map(|m| m.to.into()).collect();
     let mut controls: Vec<[Control; 2]> = Vec::with_capacity(messages.len());
+    let mut pieces: Vec<IoSlice<'_>> = messages.iter().map(|m| IoSlice::new(m.bytes)).collect();
     let mut headers: Vec<libc::mmsghdr> = Vec::with_capacity(messages.len());
-    for (message, name) in messages.iter().zip(&mut names) {
+    for ((message, name), piece) in messages.iter().zip(&mut names).zip(&mut pieces) {
         let (control, used) = send_control(message);
         controls.push(control);
         let control = controls.last_mut().map_or(ptr::null_mut(), |c| c.as_mut_ptr());
         headers.push(header(
             (name.as_ptr().cast_mut().cast(), name.len()),
-            (message.pieces.as_ptr().cast_mut().cast(), message.pieces.len()),
+            ((&raw mut *piece).cast(), 1),
             (if used == 0 { ptr::null_mut() } else { control }, used),
         ));
     }
@@ -123,7 +110,7 @@ fn send_control(message: &Message<'_>) -> ([Control; 2], usize) {
     let mut controls = [Control::NONE; 2];
     let mut used = 0;
     if message.datagrams() > 1 {
-        let size = message.size() as u16;
+        let size = message.size as u16;
         controls[used] = Control::new(libc::SOL_UDP, libc::UDP_SEGMENT, size.to_ne_bytes());
         used += 1;
     }
@@ -287,12 +274,11 @@ mod tests {
 
     fn round(ip: &str) {
         let (underlay, to) = pair(ip);
-        let [a, b, c] = [[1u8; 100], [2; 100], [3; 100]];
-        let run = [IoSlice::new(&a), IoSlice::new(&b), IoSlice::new(&c[..7])];
-        let single = [IoSlice::new(&c[..50]), IoSlice::new(&b[..5])];
+        let train = [&[1u8; 100][..], &[2; 100], &[3; 7]].concat();
+        let single = [4; 55];
         let messages = [
-            Message { sender: 3, to, ecn: Ecn::Ect0, pieces: &run, slices: 1, first: 0 },
-            Message { sender: 3, to, ecn: Ecn::NotEct, pieces: &single, slices: 2, first: 3 },
+            Message { sender: 3, to, ecn: Ecn::Ect0, bytes: &train, size: 100, first: 0 },
+            Message { sender: 3, to, ecn: Ecn::NotEct, bytes: &single, size: 55, first: 3 },
         ];
         let from = underlay.senders[3].local_addr().unwrap().as_socket().unwrap();
         assert_eq!(send(&underlay.senders[3], &messages).unwrap(), 2);
@@ -311,7 +297,7 @@ mod tests {
                 marks.push(arrival.ecn);
             }
         }
-        assert_eq!(bytes, [&a[..], &b, &c[..7], &c[..50], &b[..5]].concat());
+        assert_eq!(bytes, [&train[..], &single].concat());
         assert_eq!(marks.first(), Some(&Ecn::Ect0));
         assert_eq!(marks.last(), Some(&Ecn::NotEct));
         let nothing = inbox.receive(&underlay.receiver).unwrap_err();
@@ -330,18 +316,10 @@ mod tests {
 
     #[test]
     fn a_message_falls_apart_into_its_datagrams() {
-        let bytes = [0u8; 30];
-        let pieces = [
-            IoSlice::new(&bytes[..8]),
-            IoSlice::new(&bytes[..20]),
-            IoSlice::new(&bytes[..8]),
-            IoSlice::new(&bytes[..3]),
-        ];
-        let to = "127.0.0.1:1".parse().unwrap();
-        let message =
-            Message { sender: 0, to, ecn: Ecn::NotEct, pieces: &pieces, slices: 2, first: 5 };
-        assert_eq!((message.datagrams(), message.size(), message.bytes()), (2, 28, 39));
-        let alone: Vec<_> = message.alone().map(|m| (m.first, m.bytes())).collect();
+        let (to, ecn) = ("127.0.0.1:1".parse().unwrap(), Ecn::NotEct);
+        let message = Message { sender: 0, to, ecn, bytes: &[0; 39], size: 28, first: 5 };
+        assert_eq!(message.datagrams(), 2);
+        let alone: Vec<_> = message.alone().map(|m| (m.first, m.bytes.len())).collect();
         assert_eq!(alone, [(5, 28), (6, 11)]);
     }
 }

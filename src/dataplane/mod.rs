@@ -12,13 +12,14 @@
 //! | worker | the thread: epoll, turns, commands and events |
 //! | fabric | the way of a batch, from either side to either side |
 //! | flows | the age of flows that a daemon leaves to the next |
-//! | outbox | frames on their way out: memory, queue, segmentation |
-//! | sealing | frames of encrypted networks as they leave |
+//! | outbox | frames on their way out: memory, queue, messages |
+//! | datagrams | frames as they leave, in clear or sealed |
 //! | sender, paths | what the kernel refuses to send, and for how long that is remembered |
 //! | ports, joiner | frames on their way into TAPs: coalescing, completion, fallbacks |
 //! | [`counters`] | what went through, and what was dropped |
 
 pub mod counters;
+mod datagrams;
 mod fabric;
 mod flows;
 mod joiner;
@@ -26,7 +27,6 @@ mod mmsg;
 mod outbox;
 mod paths;
 mod ports;
-mod sealing;
 mod sender;
 pub mod tap;
 mod udp;
@@ -52,10 +52,10 @@ use crate::core::Now;
 use crate::core::plan::{Plan, PortId};
 use crate::core::seal::{self, Seal};
 use counters::{Counters, Snapshot};
+use datagrams::Datagrams;
 use fabric::Fabric;
 use outbox::Outbox;
 use paths::{Paths, Report};
-use sealing::Sealing;
 use sender::Sender;
 use tap::Tap;
 use udp::Underlay;
@@ -151,7 +151,7 @@ impl Dataplane {
         let paths = Paths::new(config.no_udp_gso.is_some(), gso_refused.clone());
         let sender = Sender::new(senders, receiver.clone(), config.port, paths, counters.clone());
         let seal = Seal::new(Now::ZERO, LANE, config.offer, config.generation, *config.secret);
-        let outbox = Outbox::new(sender, Sealing::new(seal), config.seed);
+        let outbox = Outbox::new(sender, Datagrams::new(seal), config.seed);
         let mut fabric = Fabric::new(outbox, counters.clone(), config.seed);
         let restored = match flows::undated(&config.flows, SystemTime::now()) {
             Some((flows, elapsed)) => fabric.switch.restore_flows(flows, elapsed, Now::ZERO),

@@ -1,19 +1,17 @@
 //! Frames on their way out to other VTEPs.
 //!
-//! Frames are read straight into the outbox's memory, behind room for what is
-//! put in front of them, and leave from there; those of encrypted networks are
-//! sealed into memory of their own. Small frames queue up until the end of the batch,
-//! never longer; a super-frame is cut and sent at once.
+//! Frames are read straight into the outbox's memory, and become datagrams in memory of
+//! their own ([`Datagrams`]). Small frames queue up until the end of the batch, never
+//! longer; a super-frame is cut and sent at once.
 
 use std::hash::BuildHasher;
-use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use foldhash::fast::FixedState;
 
+use super::datagrams::{Datagrams, Label, Written};
 use super::mmsg::Message;
-use super::sealing::Sealing;
 use super::sender::Sender;
 use super::tap::Tap;
 use super::udp::{SENDERS, VXLAN_PORT};
@@ -61,20 +59,17 @@ pub(super) struct TooBig {
 /// Frames being read, and frames waiting to be sent.
 pub(super) struct Outbox {
     sender: Sender,
-    /// What seals the frames of encrypted networks.
-    pub(super) sealing: Sealing,
+    /// What leaves next, and what seals it.
+    pub(super) datagrams: Datagrams,
     hash: FixedState,
     memory: Vec<u8>,
     /// Where the next read goes.
     at: usize,
     queue: Vec<Queued>,
-    /// VXLAN, Ethernet, IP and transport headers of a super-frame's segments.
-    headers: Vec<u8>,
     too_big: Vec<TooBig>,
 }
 
-/// A frame in the outbox's memory, with a VXLAN header in front of it if it goes in
-/// clear.
+/// A frame in the outbox's memory.
 #[derive(Clone, Debug)]
 struct Queued {
     /// Of its flow. The upper bits choose the source port.
@@ -91,23 +86,21 @@ struct Ready {
     sender: usize,
     to: SocketAddr,
     ecn: Ecn,
-    /// Where it is: in the outbox's memory, or among the sealed ones.
+    /// Where it is among the datagrams; those of neighbours adjoin.
     bytes: Range<usize>,
-    dress: Dress,
     /// The number of its frame in the queue.
     queued: usize,
 }
 
 impl Outbox {
-    pub(super) fn new(sender: Sender, sealing: Sealing, seed: u64) -> Outbox {
+    pub(super) fn new(sender: Sender, datagrams: Datagrams, seed: u64) -> Outbox {
         Outbox {
             sender,
-            sealing,
+            datagrams,
             hash: FixedState::with_seed(seed),
             memory: vec![0; MEMORY],
             at: 0,
             queue: Vec::with_capacity(QUEUE),
-            headers: Vec::new(),
             too_big: Vec::new(),
         }
     }
@@ -151,9 +144,6 @@ impl Outbox {
         if let Some(partial) = offload.checksum {
             vnet::complete(&mut self.memory[frame.clone()], partial, view.end);
         }
-        if origin.dress == Dress::Clear {
-            self.memory[start - vxlan::LEN..start].copy_from_slice(&vxlan::header(origin.vni));
-        }
         self.at = frame.end;
         let hash = self.hash.hash_one(view.flow());
         let ecn = Ecn::from_tos(view.tos);
@@ -171,25 +161,21 @@ impl Outbox {
         }
         self.queue.sort_by_key(|q| (q.hash, q.to));
         let ready = self.dress(plan, now);
-        let bytes = |r: &Ready| match r.dress {
-            Dress::Clear => IoSlice::new(&self.memory[r.bytes.clone()]),
-            Dress::Sealed => IoSlice::new(self.sealing.bytes(r.bytes.clone())),
-        };
-        let pieces: Vec<IoSlice<'_>> = ready.iter().map(bytes).collect();
-        let mut messages = Vec::with_capacity(pieces.len());
+        let mut messages = Vec::with_capacity(ready.len());
         let mut at = 0;
         while let Some(first) = ready.get(at) {
-            let most = self.sender.most(first.to.ip(), first.bytes.len(), now);
-            let len = run(&ready[at..], most);
+            let size = first.bytes.len();
+            let most = self.sender.most(first.to.ip(), size, now);
+            let last = at + run(&ready[at..], most) - 1;
             messages.push(Message {
                 sender: first.sender,
                 to: first.to,
                 ecn: first.ecn,
-                pieces: &pieces[at..at + len],
-                slices: 1,
+                bytes: self.datagrams.bytes(first.bytes.start..ready[last].bytes.end),
+                size,
                 first: at,
             });
-            at += len;
+            at = last + 1;
         }
         for refused in self.sender.send(now, &messages).into_iter().map(|i| &ready[i]) {
             let Queued { frame, origin, .. } = &self.queue[refused.queued];
@@ -201,34 +187,20 @@ impl Outbox {
 
     /// Makes datagrams of what is queued.
     fn dress(&mut self, plan: &Plan, now: Now) -> Vec<Ready> {
-        self.sealing.clear();
+        self.datagrams.clear();
         let mut ready = Vec::with_capacity(self.queue.len());
         for (queued, q) in self.queue.iter().enumerate() {
             let Origin { vni, dress, .. } = q.origin;
-            let (sender, to, bytes) = match dress {
-                Dress::Clear => {
-                    let bytes = q.frame.start - vxlan::LEN..q.frame.end;
-                    if is_leak(plan, &self.memory[bytes.clone()], 1) {
-                        self.sender.dropped(Reason::ClearLeaving, 1);
-                        continue;
-                    }
-                    (sender_of(q.hash), self.sender.address(q.to), bytes)
+            let label = Label { vni, dress, to: q.to };
+            let written = self.datagrams.frame(now, label, &self.memory[q.frame.clone()]);
+            let checked = written.and_then(|w| check(plan, &self.datagrams, label, w, 1));
+            match checked {
+                Ok(Written { range, route, .. }) => {
+                    let (sender, to) = way(&self.sender, route, q.hash, q.to);
+                    ready.push(Ready { sender, to, ecn: q.ecn, bytes: range, queued });
                 }
-                Dress::Sealed => {
-                    let frame = &self.memory[q.frame.clone()];
-                    match self.sealing.frame(now, q.to, vni, frame) {
-                        Ok((route, bytes)) => {
-                            plan.ledger(vni).inspect(|ledger| ledger.count_sealed(1));
-                            (sender_to(route, q.hash), route.to, bytes)
-                        }
-                        Err(reason) => {
-                            self.sender.dropped(reason, 1);
-                            continue;
-                        }
-                    }
-                }
-            };
-            ready.push(Ready { sender, to, ecn: q.ecn, bytes, dress, queued });
+                Err(reason) => self.sender.dropped(reason, 1),
+            }
         }
         ready
     }
@@ -236,91 +208,33 @@ impl Outbox {
     /// Cuts the super-frame in the slot and sends the segments, after all that
     /// was queued before it.
     fn send_super(&mut self, plan: &Plan, now: Now, parcel: &Parcel<'_>, gso: Gso, to: &[IpAddr]) {
+        let Parcel { view, origin, .. } = *parcel;
         let start = self.at + Tap::HEADROOM;
         self.flush(plan, now);
-        let frame = start..start + parcel.len;
-        match parcel.origin.dress {
-            Dress::Clear => self.send_clear(plan, now, parcel, frame, gso, to),
-            Dress::Sealed => self.send_sealed(plan, now, parcel, frame, gso, to),
-        }
-    }
-
-    /// Sends the segments of a super-frame, whose payload stays where it is.
-    fn send_clear(
-        &mut self,
-        plan: &Plan,
-        now: Now,
-        parcel: &Parcel<'_>,
-        frame: Range<usize>,
-        gso: Gso,
-        to: &[IpAddr],
-    ) {
-        let Parcel { view, origin, .. } = *parcel;
-        let frame = &self.memory[frame];
-        let Some(split) = Split::new(frame, view, gso) else {
-            return self.sender.dropped(Reason::BadOffload, 1);
-        };
-        let header = vxlan::header(origin.vni);
-        let stride = vxlan::LEN + split.headers_len();
-        self.headers.resize(split.segments() * stride, 0);
-        let mut pieces = Vec::with_capacity(2 * split.segments());
-        for (i, headers) in self.headers.chunks_exact_mut(stride).enumerate() {
-            headers[..vxlan::LEN].copy_from_slice(&header);
-            let payload = split.segment(i, &mut headers[vxlan::LEN..]);
-            pieces.extend([IoSlice::new(headers), IoSlice::new(&frame[payload])]);
-        }
-        if is_leak(plan, &pieces[0], split.segments()) {
-            return self.sender.dropped(Reason::ClearLeaving, split.segments());
-        }
-        let sender = sender_of(self.hash.hash_one(view.flow()));
-        let ecn = Ecn::from_tos(view.tos);
-        for to in to.iter().copied() {
-            let most = self.sender.most(to, vxlan::LEN + split.segment_len(), now);
-            let address = self.sender.address(to);
-            let message =
-                |pieces| Message { sender, to: address, ecn, pieces, slices: 2, first: 0 };
-            let messages: Vec<_> = pieces.chunks(2 * most).map(message).collect();
-            if !self.sender.send(now, &messages).is_empty() {
-                let mtu = inner_mtu(&mut self.sender, to, origin.dress, now);
-                self.too_big.extend(too_big(origin.port, frame, mtu));
-            }
-        }
-    }
-
-    /// Sends the segments of a super-frame, sealed for each VTEP on its own.
-    fn send_sealed(
-        &mut self,
-        plan: &Plan,
-        now: Now,
-        parcel: &Parcel<'_>,
-        frame: Range<usize>,
-        gso: Gso,
-        to: &[IpAddr],
-    ) {
-        let Parcel { view, origin, .. } = *parcel;
-        let frame = &self.memory[frame];
+        let frame = &self.memory[start..start + parcel.len];
         let Some(split) = Split::new(frame, view, gso) else {
             return self.sender.dropped(Reason::BadOffload, 1);
         };
         let hash = self.hash.hash_one(view.flow());
         let ecn = Ecn::from_tos(view.tos);
-        for to in to.iter().copied() {
-            self.sealing.clear();
-            let (route, bytes, size) =
-                match self.sealing.segments(now, to, origin.vni, frame, &split) {
-                    Ok(sealed) => sealed,
-                    Err(reason) => {
-                        self.sender.dropped(reason, split.segments());
-                        continue;
-                    }
-                };
-            plan.ledger(origin.vni).inspect(|l| l.count_sealed(split.segments() as u64));
-            let most = self.sender.most(route.to.ip(), size, now);
-            let pieces: Vec<IoSlice<'_>> =
-                self.sealing.bytes(bytes).chunks(size).map(IoSlice::new).collect();
-            let (sender, to) = (sender_to(route, hash), route.to);
-            let message = |pieces| Message { sender, to, ecn, pieces, slices: 1, first: 0 };
-            let messages: Vec<_> = pieces.chunks(most).map(message).collect();
+        for vtep in to.iter().copied() {
+            self.datagrams.clear();
+            let label = Label { vni: origin.vni, dress: origin.dress, to: vtep };
+            let written = self.datagrams.segments(now, label, &split);
+            let segments = split.segments();
+            let checked = written.and_then(|w| check(plan, &self.datagrams, label, w, segments));
+            let Written { range, size, route } = match checked {
+                Ok(written) => written,
+                Err(reason) => {
+                    self.sender.dropped(reason, segments);
+                    continue;
+                }
+            };
+            let (sender, to) = way(&self.sender, route, hash, vtep);
+            let most = self.sender.most(to.ip(), size, now);
+            let message = |bytes| Message { sender, to, ecn, bytes, size, first: 0 };
+            let messages: Vec<_> =
+                self.datagrams.bytes(range).chunks(most * size).map(message).collect();
             if !self.sender.send(now, &messages).is_empty() {
                 let mtu = inner_mtu(&mut self.sender, to.ip(), origin.dress, now);
                 self.too_big.extend(too_big(origin.port, frame, mtu));
@@ -330,7 +244,7 @@ impl Outbox {
 
     /// Sends what the sessions have to say themselves.
     pub(super) fn converse(&mut self, now: Now) {
-        while let Some(datagram) = self.sealing.seal.output() {
+        while let Some(datagram) = self.datagrams.seal.output() {
             self.sender.send_one(now, datagram.to, &datagram.bytes);
         }
     }
@@ -354,12 +268,37 @@ pub(super) struct Parcel<'a> {
     pub(super) origin: Origin,
 }
 
-/// Whether a datagram would show a frame of an encrypted network. It looks at the
-/// bytes that are about to leave, whatever was decided before; what it finds counts as
-/// `frames` of that network.
-fn is_leak(plan: &Plan, datagram: &[u8], frames: usize) -> bool {
-    let ledger = vxlan::peek(datagram).and_then(|vni| plan.ledger(vni));
-    ledger.inspect(|ledger| ledger.count_clear_sent(frames as u64)).is_some()
+/// Counts what is about to leave for encrypted networks. Whatever was decided before,
+/// the bytes must not show a frame of one in clear.
+fn check(
+    plan: &Plan,
+    datagrams: &Datagrams,
+    label: Label,
+    written: Written,
+    frames: usize,
+) -> Result<Written, Reason> {
+    let frames = frames as u64;
+    match label.dress {
+        Dress::Sealed => drop(plan.ledger(label.vni).inspect(|l| l.count_sealed(frames))),
+        Dress::Clear => {
+            let first = datagrams.bytes(written.range.clone());
+            let ledger = vxlan::peek(first).and_then(|vni| plan.ledger(vni));
+            if let Some(ledger) = ledger {
+                ledger.count_clear_sent(frames);
+                return Err(Reason::ClearLeaving);
+            }
+        }
+    }
+    Ok(written)
+}
+
+/// From which socket and where to.
+fn way(sender: &Sender, route: Option<Route>, hash: u64, vtep: IpAddr) -> (usize, SocketAddr) {
+    match route {
+        Some(Route { translated: true, to }) => (VXLAN_PORT, to),
+        Some(Route { to, .. }) => (sender_of(hash), to),
+        None => (sender_of(hash), sender.address(vtep)),
+    }
 }
 
 /// The largest inner IP packet that reaches a VTEP.
@@ -379,10 +318,6 @@ fn too_big(port: Option<PortId>, frame: &[u8], mtu: Option<u16>) -> Option<TooBi
 /// sorting by hash brings a socket's datagrams together.
 fn sender_of(hash: u64) -> usize {
     (hash >> (u64::BITS - SENDERS.ilog2())) as usize
-}
-
-fn sender_to(route: Route, hash: u64) -> usize {
-    if route.translated { VXLAN_PORT } else { sender_of(hash) }
 }
 
 /// How many of the first datagrams can leave as one message: equal
@@ -410,8 +345,7 @@ mod tests {
 
     fn ready(sender: usize, len: usize) -> Ready {
         let to = SocketAddr::from(([10, 0, 0, 1], 4789));
-        let (ecn, dress) = (Ecn::NotEct, Dress::Clear);
-        Ready { sender, to, ecn, bytes: 0..len, dress, queued: 0 }
+        Ready { sender, to, ecn: Ecn::NotEct, bytes: 0..len, queued: 0 }
     }
 
     fn runs(queue: &[Ready], most: usize) -> Vec<usize> {

@@ -1,6 +1,6 @@
 //! Messages to the kernel, and what to do when it refuses them.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -58,9 +58,8 @@ impl Sender {
 
     /// Sends a datagram from the VXLAN port.
     pub(super) fn send_one(&mut self, now: Now, to: SocketAddr, bytes: &[u8]) {
-        let pieces = [IoSlice::new(bytes)];
-        let (sender, ecn) = (VXLAN_PORT, Ecn::NotEct);
-        self.send(now, &[Message { sender, to, ecn, pieces: &pieces, slices: 1, first: 0 }]);
+        let (sender, ecn, size) = (VXLAN_PORT, Ecn::NotEct, bytes.len().max(1));
+        self.send(now, &[Message { sender, to, ecn, bytes, size, first: 0 }]);
     }
 
     /// Where a VTEP listens.
@@ -161,7 +160,7 @@ impl Sender {
     }
 
     fn count(&self, message: &Message<'_>) {
-        let (bytes, datagrams) = (message.bytes(), message.datagrams());
+        let (bytes, datagrams) = (message.bytes.len(), message.datagrams());
         self.counters.udp_sends.add(1);
         self.counters.udp_send_bytes.add(bytes);
         self.counters.udp_datagrams_out.add(datagrams);
@@ -211,10 +210,8 @@ mod tests {
 
     /// Three datagrams of 100 bytes that the kernel is to segment.
     fn send(lab: &mut Lab, to: SocketAddr) -> Vec<usize> {
-        let bytes = [7; 100];
-        let pieces = [IoSlice::new(&bytes); 3];
-        let message =
-            Message { sender: 0, to, ecn: Ecn::NotEct, pieces: &pieces, slices: 1, first: 0 };
+        let (sender, ecn) = (0, Ecn::NotEct);
+        let message = Message { sender, to, ecn, bytes: &[7; 300], size: 100, first: 0 };
         lab.sender.send(Duration::ZERO, &[message])
     }
 

@@ -96,6 +96,16 @@ impl Joined {
         if self.closed { Append::Last } else { Append::Joined }
     }
 
+    /// Appends a frame that nobody has looked at yet, if it has all headers of the first
+    /// one and the same length: then its [`View`] is the first one's too.
+    pub fn follow(&mut self, frame: &[u8]) -> Append {
+        let view = self.view;
+        if frame.len() < view.end || !self.has_lengths_of(frame) {
+            return Append::No;
+        }
+        self.append(frame, &view)
+    }
+
     /// Rewrites the headers of the frame that it started with for all that was
     /// joined, and returns what remains to be done to the super-frame. A frame
     /// that stayed alone is left untouched.
@@ -111,6 +121,13 @@ impl Joined {
         let pseudo = partial::pseudo_header(first_frame, view, self.end);
         put16(first_frame, view.l4 + self.first.kind.checksum_offset(), pseudo);
         Offload::super_frame(self.first.kind, self.size as u16, view)
+    }
+
+    /// Whether the lengths in IP's and UDP's header are the first frame's.
+    fn has_lengths_of(&self, frame: &[u8]) -> bool {
+        let ip = if self.view.net == Net::V4 { View::L3 + 2 } else { View::L3 + 4 };
+        let same = |at| get16(frame, at) == get16(&self.headers, at);
+        same(ip) && (self.first.kind == Kind::Tcp || same(self.view.l4 + 4))
     }
 
     /// Whether what advances from segment to segment has done so.
@@ -288,6 +305,35 @@ mod tests {
         for packet in kinds() {
             let mut joined = start(&packet).unwrap();
             assert_eq!(append(&mut joined, &next(&packet)), Append::Joined, "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn the_next_segment_follows_unseen() {
+        for packet in kinds() {
+            let mut joined = start(&packet).unwrap();
+            let mut following = packet.clone();
+            for _ in 0..3 {
+                following = next(&following);
+                let frame = following.build(Sum::Complete);
+                assert_eq!(joined.follow(&frame), Append::Joined, "{packet:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_of_another_length_does_not_follow_unseen() {
+        for packet in kinds() {
+            let mut joined = start(&packet).unwrap();
+            let frame = next(&packet).build(Sum::Complete);
+            for len in 0..frame.len() {
+                assert_eq!(joined.follow(&frame[..len]), Append::No, "{len} bytes");
+            }
+            let shorter = Packet { payload: packet.payload[1..].to_vec(), ..next(&packet) };
+            let mut padded = shorter.build(Sum::Complete);
+            padded.push(0);
+            assert_eq!(joined.follow(&padded), Append::No);
+            assert_eq!(append(&mut joined, &shorter), Append::Last);
         }
     }
 

@@ -1,9 +1,8 @@
 //! A super-frame cut into frames that fit the path.
 //!
-//! The payload stays where it is: for each segment [`Split::segment`] writes
-//! fresh headers and says which bytes of the super-frame follow them, so that
-//! one gathering `sendmsg` takes a whole train. Each payload byte is read once,
-//! for the checksum.
+//! The super-frame stays as it is: [`Split::write`] copies a segment out of it,
+//! and for whoever can gather, [`Split::segment`] writes fresh headers only and
+//! says which bytes of the super-frame follow them.
 
 use std::ops::Range;
 
@@ -59,15 +58,31 @@ impl<'a> Split<'a> {
         self.view.end.min(self.view.payload + usize::from(self.gso.size))
     }
 
+    /// Writes segment `i`, complete, to the start of `out` and returns its length in
+    /// bytes. Panics if `out` is shorter than [`Split::segment_len`].
+    pub fn write(&self, i: usize, out: &mut [u8]) -> usize {
+        let payload = self.payload(i);
+        let end = self.view.payload + payload.len();
+        // Copied before it is summed: then the copy, which prefetches better, is the first
+        // to touch it.
+        out[self.view.payload..end].copy_from_slice(&self.frame[payload]);
+        self.segment(i, out);
+        end
+    }
+
+    /// Where in the super-frame the payload of segment `i` is.
+    fn payload(&self, i: usize) -> Range<usize> {
+        let size = usize::from(self.gso.size);
+        let start = self.view.end.min(self.view.payload + i * size);
+        start..self.view.end.min(start + size)
+    }
+
     /// Writes the headers of segment `i` to the first [`Split::headers_len`]
     /// bytes of `headers`, all checksums complete, and returns where in the
     /// super-frame its payload is. Panics if `headers` is shorter than that.
     pub fn segment(&self, i: usize, headers: &mut [u8]) -> Range<usize> {
         let view = self.view;
-        let size = usize::from(self.gso.size);
-        let start = view.end.min(view.payload + i * size);
-        let payload = start..view.end.min(start + size);
-
+        let payload = self.payload(i);
         let headers = &mut headers[..view.payload];
         headers.copy_from_slice(&self.frame[..view.payload]);
         view.put_end(headers, view.payload + payload.len());
@@ -76,7 +91,7 @@ impl<'a> Split<'a> {
         }
         if self.gso.kind == Kind::Tcp {
             let tcp = &mut headers[view.l4..];
-            advance_sequence(tcp, (start - view.payload) as u32);
+            advance_sequence(tcp, (payload.start - view.payload) as u32);
             if i > 0 {
                 tcp[13] &= !FIRST_ONLY;
             }

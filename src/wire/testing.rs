@@ -212,7 +212,8 @@ pub fn split(frame: &[u8], gso: Gso) -> Vec<Vec<u8>> {
     segments
 }
 
-/// Joins what can be joined, as a receiving worker does.
+/// Joins what can be joined, as a receiving worker does. What can be joined without a
+/// look at it must be joined in the same way with one.
 pub fn join(frames: &[Vec<u8>]) -> Vec<(Vec<u8>, Offload)> {
     let mut out = Vec::new();
     let mut rest = frames.iter().peekable();
@@ -225,7 +226,10 @@ pub fn join(frames: &[Vec<u8>]) -> Vec<(Vec<u8>, Offload)> {
         };
         while let Some(frame) = rest.peek() {
             let view = View::parse(frame).unwrap();
-            if joined.append(frame, &view) == Append::No {
+            let followed = joined.clone().follow(frame);
+            let appended = joined.append(frame, &view);
+            assert!(followed == Append::No || followed == appended, "{followed:?}");
+            if appended == Append::No {
                 break;
             }
             whole.extend(&frame[view.payload..view.end]);

@@ -6,6 +6,7 @@
 
 mod sealed;
 mod services;
+mod trains;
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -167,12 +168,15 @@ impl Container {
 }
 
 fn plan(vtep: IpAddr, spec: Spec) -> Arc<ArcSwap<Plan>> {
+    Arc::new(ArcSwap::from_pointee(Plan::new(SEED, vtep, [network(5000, spec)])))
+}
+
+fn network(vni: u32, spec: Spec) -> Arc<Network> {
     let subnet =
         |net: &str, ip: &str| Subnet { net: net.parse().unwrap(), gateway: ip.parse().unwrap() };
     let subnets = vec![subnet("10.50.0.0/24", "10.50.0.1"), subnet("fd50::/64", "fd50::1")];
     let spec = Spec { subnets, ..spec };
-    let network = Network::new(SEED, Vni::new(5000).unwrap(), spec);
-    Arc::new(ArcSwap::from_pointee(Plan::new(SEED, vtep, [Arc::new(network)])))
+    Arc::new(Network::new(SEED, Vni::new(vni).unwrap(), spec))
 }
 
 fn start(
@@ -198,6 +202,7 @@ fn start(
 struct Lab {
     // Data planes first: they are to end before their namespaces do.
     planes: [Dataplane; 2],
+    plans: [Arc<ArcSwap<Plan>>; 2],
     events: [Receiver<Event>; 2],
     containers: [Container; 2],
     hosts: [Netns; 2],
@@ -235,12 +240,13 @@ impl Lab {
             let spec = Spec { mtu, ports, remotes, encrypted, ..Spec::default() };
             let plan = plan(vteps[me], spec);
             let suite = sealed.as_ref().map_or(Suite::ChaCha20Poly1305, |(suite, _)| *suite);
-            let (plane, events) = start(&hosts[me], vteps[me], gso, suite, plan);
+            let (plane, events) = start(&hosts[me], vteps[me], gso, suite, plan.clone());
             plane.add_port(PortId(7), containers[me].tap(kinds[me], mtu));
-            (plane, events)
+            (plane, plan, events)
         };
-        let ((a, heard_a), (b, heard_b)) = (side(0), side(1));
-        Lab { planes: [a, b], events: [heard_a, heard_b], containers, hosts }
+        let ((a, plan_a, heard_a), (b, plan_b, heard_b)) = (side(0), side(1));
+        let (plans, events) = ([plan_a, plan_b], [heard_a, heard_b]);
+        Lab { planes: [a, b], plans, events, containers, hosts }
     }
 
     fn fast(vteps: [&str; 2]) -> Lab {
