@@ -65,6 +65,12 @@ pub struct Route {
     pub metric: u32,
 }
 
+/// Frames that an interface keeps for the worker, four times the kernel's default. Behind
+/// others on its core the worker may wait for some milliseconds, in which a container
+/// sends thousands of small frames. Not more, because super-frames of 64 KiB count as
+/// one each, and nobody else bounds what a hostile container has waiting here.
+const QUEUE: u32 = 4000;
+
 /// How a container's interface is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
@@ -173,7 +179,11 @@ impl Netlink {
         };
         let of = |index: u32| LinkUnspec::new_with_index(index);
         self.change(
-            of(link.index).address(setup.mac.0.to_vec()).mtu(setup.mtu.into()).build(),
+            of(link.index)
+                .address(setup.mac.0.to_vec())
+                .mtu(setup.mtu.into())
+                .append_extra_attribute(LinkAttribute::TxQueueLen(QUEUE))
+                .build(),
             format!("cannot set MAC {} and MTU {} of {name}", setup.mac, setup.mtu),
         )?;
         if let Some(size) = setup.gso_max_size {

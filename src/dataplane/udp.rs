@@ -19,8 +19,9 @@ pub(super) const SENDERS: usize = 16;
 pub(super) const VXLAN_PORT: usize = SENDERS;
 /// RFC 7348 section 5 recommends the dynamic range of RFC 6335.
 const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
-/// Room for some dozens of joined datagrams of 64 KiB while the worker is busy.
-const BUFFER: libc::c_int = 4 << 20;
+/// Room for some hundreds of joined datagrams of 64 KiB: for as long as a worker may have
+/// to wait for its core while others send at full speed.
+const BUFFER: libc::c_int = 16 << 20;
 
 /// All sockets of one VTEP.
 #[derive(Debug)]

@@ -34,6 +34,7 @@ fn the_interface_is_as_asked() {
     let link = container.ip("link show web0");
     assert!(link.contains("mtu 1450") && link.contains("02:00:00:00:07:07"), "{link}");
     assert!(link.contains(",UP"), "{link}");
+    assert!(link.contains("qlen 4000"), "{link}");
     let addresses = container.ip("addr show web0");
     assert!(addresses.contains("inet 10.1.0.77/24"), "{addresses}");
     assert!(addresses.contains("inet6 fd01::77/64"), "{addresses}");

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lanes::Lane;
+use super::load::tcp::Crowd;
 use super::load::udp::{Range, Shape};
 use super::load::{connect, echo, names, tcp};
 use super::mesh;
@@ -48,7 +49,7 @@ impl Meter {
         let (from, to) = (&lane.from, lane.to.first().ok_or(io::ErrorKind::NotFound)?);
         let plain = |value| Sample { value, details: Vec::new() };
         match self.load {
-            Load::Bulk { streams } => self.bulk(lane, streams),
+            Load::Bulk(crowd) => self.bulk(lane, crowd),
             Load::Datagrams(shape) => self.datagrams(lane, shape).map(plain),
             Load::EchoTcp => echo::tcp(from, to, self.time).map(Sample::from),
             Load::EchoUdp => echo::udp(from, to, self.time).map(Sample::from),
@@ -58,7 +59,7 @@ impl Meter {
                 names::rate(from, mesh::PEER, self.time).map(|echoes| plain(echoes.p99_us))
             }
             Load::Memory => {
-                self.bulk(lane, 1)?;
+                self.bulk(lane, Crowd { threads: 1, streams: 1 })?;
                 process::resident_mb(&lane.daemons).map(plain)
             }
             Load::IdleMemory => process::resident_mb(&lane.daemons).map(plain),
@@ -71,10 +72,10 @@ impl Meter {
         }
     }
 
-    fn bulk(&self, lane: &Lane, streams: usize) -> io::Result<Sample> {
+    fn bulk(&self, lane: &Lane, crowd: Crowd) -> io::Result<Sample> {
         let to = lane.to.first().ok_or(io::ErrorKind::NotFound)?;
         let cpu = || process::cpu_seconds(&lane.daemons);
-        let (bulk, before, after) = tcp::bulk(&lane.from, to, streams, self.time, cpu)?;
+        let (bulk, before, after) = tcp::bulk(&lane.from, to, crowd, self.time, cpu)?;
         let mut details = Vec::new();
         if !lane.daemons.is_empty() {
             details.push(("daemons_cpu_s_per_gb", (after - before) / (bulk.bytes as f64 / 1e9)));

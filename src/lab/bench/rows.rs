@@ -8,6 +8,7 @@ use super::lanes::Kind::{
     VxmeshLocal, VxmeshPlain, VxmeshVip,
 };
 use super::lanes::Wire::{self, Segmenting, Whole};
+use super::load::tcp::Crowd;
 use super::load::udp::Shape;
 
 /// A line of the result.
@@ -32,7 +33,7 @@ pub struct Row {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Load {
     /// Gbit/s over so many TCP streams.
-    Bulk { streams: usize },
+    Bulk(Crowd),
     /// Datagrams a second.
     Datagrams(Shape),
     /// Requests a second over TCP.
@@ -91,7 +92,7 @@ const CHACHA: &[Kind] = &[Vxmesh, VxmeshChacha];
 impl Row {
     const fn new(id: &'static str, title: &'static str, load: Load) -> Row {
         let (unit, scale) = match load {
-            Load::Bulk { .. } => ("Gbit/s", 1.0),
+            Load::Bulk(_) => ("Gbit/s", 1.0),
             Load::Datagrams(_) => ("thousand packets/s", 1e3),
             Load::EchoTcp | Load::EchoUdp => ("thousand requests/s", 1e3),
             Load::Connections => ("thousand connections/s", 1e3),
@@ -145,8 +146,9 @@ impl Row {
     }
 }
 
-const STREAM: Load = Load::Bulk { streams: 1 };
-const STREAMS: Load = Load::Bulk { streams: 4 };
+const STREAM: Load = Load::Bulk(Crowd { threads: 1, streams: 1 });
+const STREAMS: Load = Load::Bulk(Crowd { threads: 1, streams: 4 });
+const THREADS: Load = Load::Bulk(Crowd { threads: 4, streams: 1 });
 const SMALL: Load = Load::Datagrams(Shape::Even(64));
 const MIXED: Load = Load::Datagrams(Shape::Mixed(16));
 /// What fits into 1450 bytes.
@@ -159,6 +161,7 @@ const JOINED: Load = Load::Datagrams(Shape::JoinedTrain(1200));
 pub static ROWS: &[Row] = &[
     Row::new("tcp-1", "TCP, 1 stream", STREAM).ratio(0.65, 1.0),
     Row::new("tcp-4", "TCP, 4 streams", STREAMS).ratio(0.42, 0.6),
+    Row::new("tcp-4-threads", "TCP, 4 streams, a thread for each", THREADS),
     Row::new("tcp-1-segmenting", "TCP, 1 stream, underlay segments", STREAM)
         .segmenting()
         .ratio(0.9, 1.3),

@@ -1,4 +1,5 @@
-//! Bulk TCP as iperf does it: cubic, writes of 128 KiB, nothing compared.
+//! Bulk TCP as iperf3 does it: cubic, writes and reads of 128 KiB, one thread at each end
+//! that waits for all its streams at once. Nothing is compared.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -33,35 +34,56 @@ impl Bulk {
     }
 }
 
-/// Sends over some streams at once, lets them find their pace for a quarter of
-/// `time`, and then measures for `time`. `begun` and `ended` are called around that.
+/// Some streams at once, and who serves them.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::lab::bench) struct Crowd {
+    /// So many threads at each end.
+    pub(in crate::lab::bench) threads: usize,
+    /// So many streams for each of them.
+    pub(in crate::lab::bench) streams: usize,
+}
+
+/// Sends, lets the streams find their pace for a quarter of `time`, and then measures for
+/// `time`; `observe` is called before and after that.
 pub(in crate::lab::bench) fn bulk<T>(
     from: &Namespace,
     to: &Peer,
-    streams: usize,
+    crowd: Crowd,
     time: Duration,
     mut observe: impl FnMut() -> io::Result<T>,
 ) -> io::Result<(Bulk, T, T)> {
     let (stop, received) = (Stop::default(), Arc::new(AtomicU64::new(0)));
-    let pairs = (0..streams).map(|_| connect(from, to)).collect::<io::Result<Vec<_>>>()?;
-    let (clients, servers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    let (flag, count) = (stop.flag(), received.clone());
-    let ends: [JoinHandle<io::Result<()>>; 2] = [
-        thread::spawn(move || send(clients, &flag)),
-        thread::spawn(move || receive(servers, &count)),
-    ];
+    let ends = (0..crowd.threads)
+        .map(|_| start(from, to, crowd.streams, stop.flag(), received.clone()))
+        .collect::<io::Result<Vec<_>>>()?;
     thread::sleep(time / 4);
     let (before, first, start) = (observe()?, received.load(Ordering::Relaxed), Instant::now());
     thread::sleep(time);
     let (last, elapsed) = (received.load(Ordering::Relaxed), start.elapsed());
     let after = observe()?;
     stop.raise();
-    ends.into_iter().try_for_each(joined)?;
+    ends.into_iter().flatten().try_for_each(joined)?;
     let bulk = Bulk { bytes: last - first, seconds: elapsed.as_secs_f64() };
     if bulk.bytes == 0 {
         return Err(io::Error::other("not a single byte arrived"));
     }
     Ok((bulk, before, after))
+}
+
+/// Connects some streams, and starts a sender and a receiver for all of them.
+fn start(
+    from: &Namespace,
+    to: &Peer,
+    streams: usize,
+    stop: Arc<AtomicBool>,
+    received: Arc<AtomicU64>,
+) -> io::Result<[JoinHandle<io::Result<()>>; 2]> {
+    let pairs = (0..streams).map(|_| connect(from, to)).collect::<io::Result<Vec<_>>>()?;
+    let (clients, servers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    Ok([
+        thread::spawn(move || send(clients, &stop)),
+        thread::spawn(move || receive(servers, &received)),
+    ])
 }
 
 /// A connection between two namespaces.
