@@ -320,18 +320,19 @@ fn sender_of(hash: u64) -> usize {
     (hash >> (u64::BITS - SENDERS.ilog2())) as usize
 }
 
-/// How many of the first datagrams can leave as one message: equal
-/// ends, equal mark, equal size, of which the last may fall short.
+/// How many of the first datagrams can leave as one message: one behind the other (one
+/// that was refused leaves a gap), equal ends, equal mark, equal size, of which the last
+/// may fall short.
 fn run(ready: &[Ready], most: usize) -> usize {
     let first = &ready[0];
     let size = first.bytes.len();
-    let mut len = 1;
+    let (mut len, mut end) = (1, first.bytes.end);
     for next in ready.iter().take(most).skip(1) {
         let same = next.to == first.to && next.ecn == first.ecn && next.sender == first.sender;
-        if !same || next.bytes.len() > size {
+        if !same || next.bytes.start != end || next.bytes.len() > size {
             break;
         }
-        len += 1;
+        (len, end) = (len + 1, next.bytes.end);
         if next.bytes.len() < size {
             break;
         }
@@ -343,9 +344,20 @@ fn run(ready: &[Ready], most: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn ready(sender: usize, len: usize) -> Ready {
+    /// Datagrams of these senders and sizes, one behind the other.
+    fn ready<const N: usize>(datagrams: [(usize, usize); N]) -> Vec<Ready> {
         let to = SocketAddr::from(([10, 0, 0, 1], 4789));
-        Ready { sender, to, ecn: Ecn::NotEct, bytes: 0..len, queued: 0 }
+        let mut at = 0;
+        let mut next = |len: usize| {
+            at += len;
+            at - len..at
+        };
+        datagrams
+            .map(|(sender, len)| {
+                let bytes = next(len);
+                Ready { sender, to, ecn: Ecn::NotEct, bytes, queued: 0 }
+            })
+            .into()
     }
 
     fn runs(queue: &[Ready], most: usize) -> Vec<usize> {
@@ -361,7 +373,7 @@ mod tests {
     #[test]
     fn a_run_is_of_one_size_and_may_end_short() {
         let sizes = [100, 100, 60, 60, 100, 100, 101, 1];
-        let queue: Vec<_> = sizes.map(|len| ready(1, len)).into();
+        let queue = ready(sizes.map(|len| (1, len)));
         assert_eq!(runs(&queue, 64), [3, 1, 2, 2]);
         assert_eq!(runs(&queue, 2), [2, 2, 2, 2]);
         assert_eq!(runs(&queue, 1), [1; 8]);
@@ -369,10 +381,17 @@ mod tests {
 
     #[test]
     fn a_run_has_one_socket_one_vtep_and_one_mark() {
-        let mut queue: Vec<_> = [1, 1, 2, 2, 2, 2].map(|flow| ready(flow, 80)).into();
+        let mut queue = ready([1, 1, 2, 2, 2, 2].map(|sender| (sender, 80)));
         queue[4].ecn = Ecn::Ce;
         queue[5].to = SocketAddr::from(([10, 0, 0, 2], 4789));
         assert_eq!(runs(&queue, 64), [2, 2, 1, 1]);
+    }
+
+    #[test]
+    fn what_was_refused_in_between_does_not_leave() {
+        let mut queue = ready([(1, 80); 5]);
+        queue.remove(2);
+        assert_eq!(runs(&queue, 64), [2, 2]);
     }
 
     #[test]
