@@ -14,6 +14,10 @@ use crate::wire::gso::Split;
 use crate::wire::sealed::{HEADROOM, TAG};
 use crate::wire::vxlan::{self, Vni};
 
+/// Bytes of datagrams that are to be sent before more are made; somewhat more than
+/// becomes of all that one TAP brings in its turn.
+const FULL: usize = 5 << 18;
+
 /// The sessions, and the datagrams of one batch.
 pub(super) struct Datagrams {
     /// The sessions with other hosts.
@@ -49,6 +53,11 @@ impl Datagrams {
     /// Forgets the datagrams of before.
     pub(super) fn clear(&mut self) {
         self.at = 0;
+    }
+
+    /// Whether it is time to send what is there.
+    pub(super) fn is_full(&self) -> bool {
+        self.at >= FULL
     }
 
     /// The bytes of datagrams written since [`Datagrams::clear`].
