@@ -11,6 +11,7 @@ mod trains;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -427,6 +428,33 @@ fn a_path_narrower_than_the_container_believes_is_reported_to_it() {
     // It was the path and not segmentation; that goes on.
     assert!(lab.count(0, "udp_gso_sends") > 0);
     assert_eq!(lab.planes[0].offload()[0].reason, "");
+}
+
+/// Nothing but super-frames: of TCP, a segment sent again alone would be reported too.
+#[test]
+fn a_super_frame_too_big_for_the_path_is_reported_to_its_container() {
+    use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
+    if !able() {
+        return;
+    }
+    let lab = Lab::new(["192.0.2.1", "192.0.2.2"], [Kind::Fast, Kind::Fast], true, 1450);
+    for host in &lab.hosts {
+        host.ip("link set veth0 mtu 1400");
+    }
+    let [a, b] = &lab.containers;
+    let IpAddr::V4(to) = b.v4 else { unreachable!() };
+    let socket = a.netns.run(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap());
+    wait_until("the container knows", || {
+        let bytes = [std::io::IoSlice::new(&[7; 4200])];
+        let segments = [ControlMessage::UdpGsoSegments(&1400)];
+        let to = SockaddrIn::from(std::net::SocketAddrV4::new(to, 9000));
+        // Refused once it knows.
+        let _ = sendmsg(socket.as_raw_fd(), &bytes, &segments, MsgFlags::empty(), Some(&to));
+        a.netns.command(&format!("ip route get {}", b.v4)).1.contains("mtu 1350")
+    });
+    let counters = lab.planes[0].counters();
+    assert!(counters.get("tap_super_reads") > 0);
+    assert!(counters.drops(Reason::TooBig) >= 3);
 }
 
 #[test]

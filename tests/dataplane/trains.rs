@@ -1,7 +1,6 @@
 //! Datagrams of one message are judged each, also where one looks like the one before.
 
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 use vxmesh::wire::{checksum, vxlan};
