@@ -14,8 +14,8 @@ use crate::wire::gso::Split;
 use crate::wire::sealed::{HEADROOM, TAG};
 use crate::wire::vxlan::{self, Vni};
 
-/// Bytes of datagrams that are to be sent before more are made; somewhat more than
-/// becomes of all that one TAP brings in its turn.
+/// Bytes of datagrams that are to be sent before more are made; more than a TAP's turn
+/// of full segments becomes.
 const FULL: usize = 5 << 18;
 
 /// The sessions, and the datagrams of one batch.

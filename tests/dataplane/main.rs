@@ -9,8 +9,8 @@ mod services;
 mod trains;
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::io::{IoSlice, Read, Write};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 use tokio::sync::mpsc::Receiver;
 use vxmesh::core::drops::Reason;
 use vxmesh::core::ledger::Ledger;
@@ -254,6 +255,13 @@ impl Lab {
         Lab::new(vteps, [Kind::Fast, Kind::Fast], true, 1430)
     }
 
+    /// The underlay carries 100 bytes less than the containers believe.
+    fn narrow() -> Lab {
+        let lab = Lab::new(["192.0.2.1", "192.0.2.2"], [Kind::Fast, Kind::Fast], true, 1450);
+        lab.hosts.iter().for_each(|host| host.ip("link set veth0 mtu 1400"));
+        lab
+    }
+
     /// Pings and a checked transfer each way, over IPv4 and IPv6.
     fn exercise(&self) {
         let [a, b] = &self.containers;
@@ -308,6 +316,18 @@ fn transfer(from: &Netns, to: &Netns, at: IpAddr, len: usize) {
         stream.read_exact(&mut answer).unwrap();
     });
     received.join().unwrap();
+}
+
+/// Sends datagrams of `size` bytes as one message that the kernel segments.
+fn send_segmented(
+    socket: &UdpSocket,
+    bytes: &[u8],
+    size: u16,
+    to: SocketAddrV4,
+) -> nix::Result<usize> {
+    let segments = [ControlMessage::UdpGsoSegments(&size)];
+    let bytes = [IoSlice::new(bytes)];
+    sendmsg(socket.as_raw_fd(), &bytes, &segments, MsgFlags::empty(), Some(&SockaddrIn::from(to)))
 }
 
 #[test]
@@ -415,10 +435,7 @@ fn a_path_narrower_than_the_container_believes_is_reported_to_it() {
     if !able() {
         return;
     }
-    let lab = Lab::new(["192.0.2.1", "192.0.2.2"], [Kind::Fast, Kind::Fast], true, 1450);
-    for host in &lab.hosts {
-        host.ip("link set veth0 mtu 1400");
-    }
+    let lab = Lab::narrow();
     let [a, b] = &lab.containers;
     transfer(&a.netns, &b.netns, b.v4, 4 << 20);
     transfer(&b.netns, &a.netns, a.v6, 4 << 20);
@@ -433,23 +450,16 @@ fn a_path_narrower_than_the_container_believes_is_reported_to_it() {
 /// Nothing but super-frames: of TCP, a segment sent again alone would be reported too.
 #[test]
 fn a_super_frame_too_big_for_the_path_is_reported_to_its_container() {
-    use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
     if !able() {
         return;
     }
-    let lab = Lab::new(["192.0.2.1", "192.0.2.2"], [Kind::Fast, Kind::Fast], true, 1450);
-    for host in &lab.hosts {
-        host.ip("link set veth0 mtu 1400");
-    }
+    let lab = Lab::narrow();
     let [a, b] = &lab.containers;
     let IpAddr::V4(to) = b.v4 else { unreachable!() };
-    let socket = a.netns.run(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap());
+    let socket = a.netns.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     wait_until("the container knows", || {
-        let bytes = [std::io::IoSlice::new(&[7; 4200])];
-        let segments = [ControlMessage::UdpGsoSegments(&1400)];
-        let to = SockaddrIn::from(std::net::SocketAddrV4::new(to, 9000));
         // Refused once it knows.
-        let _ = sendmsg(socket.as_raw_fd(), &bytes, &segments, MsgFlags::empty(), Some(&to));
+        let _ = send_segmented(&socket, &[7; 4200], 1400, SocketAddrV4::new(to, 9000));
         a.netns.command(&format!("ip route get {}", b.v4)).1.contains("mtu 1350")
     });
     let counters = lab.planes[0].counters();

@@ -1,8 +1,5 @@
 //! Datagrams of one message are judged each, also where one looks like the one before.
 
-use std::net::UdpSocket;
-
-use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
 use vxmesh::wire::{checksum, vxlan};
 
 use super::*;
@@ -32,11 +29,8 @@ fn datagram(lab: &Lab, vni: u32, change: impl FnOnce(&mut Vec<u8>), payload: u8)
 fn send(lab: &Lab, train: &[Vec<u8>]) {
     let size = train[0].len() as u16;
     let socket = lab.hosts[0].run(|| UdpSocket::bind("192.0.2.1:0").unwrap());
-    let train = train.concat();
-    let bytes = [std::io::IoSlice::new(&train)];
-    let to = SockaddrIn::new(192, 0, 2, 2, 4789);
-    let segment = [ControlMessage::UdpGsoSegments(&size)];
-    sendmsg(socket.as_raw_fd(), &bytes, &segment, MsgFlags::empty(), Some(&to)).unwrap();
+    let to = SocketAddrV4::new([192, 0, 2, 2].into(), 4789);
+    send_segmented(&socket, &train.concat(), size, to).unwrap();
 }
 
 #[test]
