@@ -95,6 +95,12 @@ impl Fabric {
         [self.seal().due(), self.switch.due()].into_iter().flatten().min()
     }
 
+    /// Lets the switch take note of a new plan.
+    pub(super) fn replan(&mut self, plan: &Plan, now: Now) {
+        self.switch.replan(plan, now);
+        self.flush(plan, now);
+    }
+
     /// Lets the switch look after flows.
     pub(super) fn look_after_flows(&mut self, plan: &Plan, now: Now) {
         if self.switch.due().is_some_and(|due| due <= now) {

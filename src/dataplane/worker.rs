@@ -153,7 +153,7 @@ impl Worker {
     fn turn(&mut self) {
         let plan = self.plan.load_full();
         if !Arc::ptr_eq(&plan, &self.known) {
-            self.fabric.switch.replan(&plan);
+            self.fabric.replan(&plan, self.started.elapsed());
             self.known = plan.clone();
         }
         self.fabric.look_after_flows(&plan, self.started.elapsed());

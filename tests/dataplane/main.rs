@@ -467,6 +467,39 @@ fn a_super_frame_too_big_for_the_path_is_reported_to_its_container() {
     assert!(counters.drops(Reason::TooBig) >= 3);
 }
 
+/// The container asks once and never again, so it is the plan that makes the answer come.
+#[test]
+fn a_question_is_answered_when_a_plan_comes_that_knows_the_neighbour() {
+    if !able() {
+        return;
+    }
+    let lab = Lab::fast(["192.0.2.1", "192.0.2.2"]);
+    let [a, b] = &lab.containers;
+    let (knowing, to) = (lab.plans[0].load_full(), SocketAddr::new(b.v4, 9000));
+    let spec = Spec { mtu: 1430, ports: vec![a.port(7)], ..Spec::default() };
+    let ignorant = Arc::new(Plan::new(SEED, "192.0.2.1".parse().unwrap(), [network(5000, spec)]));
+    let (ok, said) = a.netns.command("sysctl -w net.ipv4.neigh.eth0.retrans_time_ms=600000");
+    assert!(ok, "{said}");
+    let socket = a.netns.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let unanswered = || lab.planes[0].counters().drops(Reason::UnknownNeighbour);
+    let publish = |plan: &Arc<Plan>| {
+        lab.plans[0].store(plan.clone());
+        lab.planes[0].replan();
+    };
+    // A machine that is busy for a second is late for the question; then once more.
+    wait_until("the container knows its neighbour", || {
+        publish(&ignorant);
+        a.netns.ip("neigh flush dev eth0");
+        let before = unanswered();
+        socket.send_to(b"hello", to).unwrap();
+        wait_until("the container has asked", || unanswered() > before);
+        publish(&knowing);
+        let neighbour = format!("ip neigh show {}", b.v4);
+        let known = || a.netns.command(&neighbour).1.contains(&b.mac.to_string()).then_some(());
+        until(Duration::from_secs(1), known).is_some()
+    });
+}
+
 #[test]
 fn a_deleted_interface_is_reported_once() {
     if !able() {

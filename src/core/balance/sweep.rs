@@ -65,7 +65,7 @@ struct Review {
     again: bool,
 }
 
-/// A frame that answers none.
+/// A frame that does not answer the one at hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// On which network.

@@ -271,7 +271,7 @@ impl World {
             ..Spec::default()
         };
         self.plan = Plan::new(1, vtep(1), [Arc::new(Network::new(1, vni(), spec))]);
-        self.switch.replan(&self.plan);
+        self.switch.replan(&self.plan, self.now);
     }
 
     fn router(&self) -> Mac {
@@ -484,6 +484,6 @@ impl World {
         assert_eq!(restored, (self.flows.len(), true));
         self.grace = self.now + GRACE;
         self.flows.iter_mut().for_each(|flow| flow.restored = true);
-        self.switch.replan(&self.plan);
+        self.switch.replan(&self.plan, self.now);
     }
 }

@@ -9,6 +9,7 @@
 //! | admission | which VTEPs may send frames of a network at all |
 //! | guard | what a container, or a VTEP, may say of itself |
 //! | neighbour | ARP and ND, answered from the plan |
+//! | waiting | questions of these kinds that the next plan may have an answer to |
 //! | router | between subnets, and the gateway's own addresses |
 //! | services | virtual IPs: to a backend and back |
 //! | icmp | what a packet shows of ICMP, and the messages that the router writes |
@@ -32,11 +33,12 @@ mod services;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod waiting;
 
 use std::net::IpAddr;
 
 use super::Now;
-use super::balance::Balancer;
+use super::balance::{Balancer, Notice};
 use super::drops::Reason;
 use super::plan::{Network, Plan, PortId, Target};
 use crate::wire::frame::{Net, View};
@@ -48,6 +50,7 @@ pub use admission::{Admission, Dress};
 use icmp::{Complaint, Seen, v6};
 use learn::Learned;
 use limit::{Limiter, Rate};
+use waiting::Waiting;
 
 /// ICMP errors to one container or foreign VTEP. Path MTU discovery and
 /// traceroute need a burst now and then and a few a second; each has a bucket of
@@ -95,7 +98,9 @@ pub struct Switch {
     resets: Limiter<(Vni, Target)>,
     broadcasts: Limiter<Vni>,
     questions: Limiter<PortId>,
+    waiting: Waiting,
     balancer: Balancer,
+    notices: Vec<Notice>,
     reply: Vec<u8>,
     targets: Vec<Target>,
 }
@@ -119,7 +124,9 @@ impl Switch {
             resets: Limiter::new(seed, RESETS),
             broadcasts: Limiter::new(seed, BROADCASTS),
             questions: Limiter::new(seed, QUESTIONS),
+            waiting: Waiting::new(seed),
             balancer: Balancer::new(seed),
+            notices: Vec::new(),
             reply: Vec::new(),
             targets: Vec::new(),
         }

@@ -140,7 +140,7 @@ fn solicited_node(ip: Ipv6Addr) -> IpAddr {
 
 /// Who answers for an address, and whether that is the router. To a virtual IP one goes
 /// through the router as well.
-fn owner(network: &Network, ip: IpAddr) -> Option<(Mac, bool)> {
+pub(super) fn owner(network: &Network, ip: IpAddr) -> Option<(Mac, bool)> {
     if network.is_gateway(ip) {
         return Some((network.router_mac, true));
     }
@@ -170,8 +170,10 @@ impl Switch {
             Kind::Ask => match owner(network, message.subject) {
                 Some(owner) => self.answer(arrival.view, message, owner),
                 None if probe => self.announce(network),
-                None if network.foreign.is_empty() => Verdict::Drop(Reason::UnknownNeighbour),
-                None => self.ask_foreign(arrival),
+                None => {
+                    self.waiting.keep(arrival, port, message);
+                    self.ask_foreign(arrival)
+                }
             },
         }
     }
@@ -210,13 +212,16 @@ impl Switch {
     /// A question that the table has no answer to. A unicast one (a probe
     /// whether a known neighbour is still there) goes only where its MAC is.
     fn ask_foreign(&mut self, arrival: Arrival) -> Verdict {
+        if arrival.network.foreign.is_empty() {
+            return Verdict::Drop(Reason::UnknownNeighbour);
+        }
         match self.learned.station(arrival.network, arrival.view.dst, arrival.now) {
             Some(vtep) => Verdict::To(Target::Vtep(vtep)),
             None => self.flood_foreign(arrival.network),
         }
     }
 
-    fn answer(&mut self, view: &View, message: &Message, (mac, router): (Mac, bool)) -> Verdict {
+    pub(super) fn answer(&mut self, view: &View, message: &Message, (mac, router): (Mac, bool)) -> Verdict {
         match (message.subject, message.speaker) {
             (IpAddr::V4(subject), IpAddr::V4(speaker)) => {
                 self.answer_arp(view, message, (mac, subject), speaker);

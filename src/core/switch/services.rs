@@ -201,9 +201,10 @@ impl Switch {
         Some(sent)
     }
 
-    /// Takes note of a new plan.
-    pub fn replan(&mut self, plan: &Plan) {
+    /// Takes note of a new plan; what it has to say is in [`Switch::notices`].
+    pub fn replan(&mut self, plan: &Plan, now: Now) {
         self.balancer.replan(plan);
+        self.answer_waiting(plan, now);
     }
 
     /// When [`Switch::tick`] wants to be called.
@@ -218,7 +219,9 @@ impl Switch {
 
     /// Frames that the switch sends without being asked, since the last call.
     pub fn notices(&mut self) -> Vec<Notice> {
-        self.balancer.notices()
+        let mut notices = self.balancer.notices();
+        notices.append(&mut self.notices);
+        notices
     }
 
     /// What became of flows through virtual IPs.

@@ -11,6 +11,7 @@ mod question;
 mod router;
 mod services;
 mod verify;
+mod waiting;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -82,7 +82,7 @@ impl Lab {
     /// Another plan; the switch takes note of it.
     fn replan(&mut self, spec: Spec) {
         self.plan = plan(spec);
-        self.switch.replan(&self.plan);
+        self.switch.replan(&self.plan, self.now);
     }
 
     /// Ticks until there is nothing more to be done at once; what was said.
