@@ -2,7 +2,7 @@
 //!
 //! | from | to a TAP of this host | to another VTEP |
 //! | --- | --- | --- |
-//! | a TAP | the same super-frame, nothing cut or summed | cut and summed into datagrams, one message |
+//! | a TAP | the same super-frame, nothing cut or summed; neighbours of a flow joined into one | cut and summed into datagrams, one message |
 //! | the underlay | neighbours of a flow joined into a super-frame | – |
 
 use std::io;
@@ -55,6 +55,8 @@ pub(super) struct Fabric {
     pub(super) switch: Switch,
     inbox: Inbox,
     joiner: Joiner,
+    /// The same for frames between TAPs of this host, which lie in the outbox.
+    local: Joiner,
     outbox: Outbox,
     /// Answers to frames of `network verify`.
     verified: Vec<Vec<u8>>,
@@ -70,6 +72,7 @@ impl Fabric {
             switch: Switch::new(seed),
             inbox: Inbox::new(),
             joiner: Joiner::default(),
+            local: Joiner::default(),
             outbox,
             verified: Vec::new(),
             questions: Vec::new(),
@@ -131,6 +134,7 @@ impl Fabric {
         };
         self.counters.tap_reads.add(frames);
         self.counters.tap_read_bytes.add(bytes);
+        self.local.flush(now, &mut self.ports, &mut self.outbox.memory);
         self.flush(plan, now);
         end
     }
@@ -143,7 +147,7 @@ impl Fabric {
             Err(frame::Error::Malformed) => return self.counters.dropped(Reason::Malformed),
             Err(frame::Error::NotEthernetII) => return self.counters.dropped(Reason::EtherType),
         };
-        let Ok(mut offload) = Header::from_bytes(header).check(&view) else {
+        let Ok(offload) = Header::from_bytes(header).check(&view) else {
             return self.counters.dropped(Reason::BadOffload);
         };
         if offload.gso.is_some() {
@@ -158,7 +162,12 @@ impl Fabric {
             Verdict::To(Target::Port(to)) => {
                 self.counters.local_frames.add(1);
                 self.counters.local_bytes.add(len);
-                self.ports.deliver(now, to, frame, &view, &mut offload);
+                let (range, memory) = (self.outbox.range(len), &mut self.outbox.memory);
+                self.local.push(now, &mut self.ports, memory, to, range, &view, offload);
+                // A super-frame is written by now; its room is for the next.
+                if offload.gso.is_none() {
+                    self.outbox.keep(len);
+                }
             }
             Verdict::To(Target::Vtep(to)) => {
                 let Some(origin) = origin(plan, id) else { return };

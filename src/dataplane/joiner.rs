@@ -1,4 +1,4 @@
-//! Received frames of one flow, joined before they go into a TAP.
+//! Frames of one flow, joined before they go into a TAP.
 //!
 //! A few flows are open at a time, within one batch only, so that nothing is
 //! ever held back. A frame that does not continue its flow closes it first:
@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::ports::Ports;
 use crate::core::Now;
 use crate::core::plan::PortId;
-use crate::wire::coalesce::{Append, Joined};
+use crate::wire::coalesce::{Append, Joined, Sum};
 use crate::wire::frame::View;
 use crate::wire::vnet::Offload;
 
@@ -64,7 +64,7 @@ impl Joiner {
     }
 
     /// Takes a frame for a TAP, which lies at `range` in `memory` and stays
-    /// there until [`Joiner::flush`]. Only complete frames are joined.
+    /// there until [`Joiner::flush`].
     #[expect(clippy::too_many_arguments, reason = "a frame's circumstances, passed on as they are")]
     pub(super) fn push(
         &mut self,
@@ -76,13 +76,13 @@ impl Joiner {
         view: &View,
         mut offload: Offload,
     ) {
-        let can_join = offload == Offload::NONE && ports.takes_super_frames(port, now);
+        let sum = Sum::of(offload, view).filter(|_| ports.takes_super_frames(port, now));
         let same = |o: &Open| o.port == port && o.view.flow() == view.flow();
         if let Some(i) = self.open.iter().position(same) {
             let open = &mut self.open[i];
-            let appended = match can_join {
-                true => open.joined.append(&memory[range.clone()], view),
-                false => Append::No,
+            let appended = match sum {
+                Some(sum) => open.joined.append(&memory[range.clone()], view, sum),
+                None => Append::No,
             };
             if appended != Append::No {
                 open.pieces.push(range.start + view.payload..range.start + view.end);
@@ -95,10 +95,7 @@ impl Joiner {
                 return;
             }
         }
-        let joined = match can_join {
-            true => Joined::start(&memory[range.clone()], view),
-            false => None,
-        };
+        let joined = sum.and_then(|sum| Joined::start(&memory[range.clone()], view, sum));
         let Some(joined) = joined else {
             return ports.deliver(now, port, &mut memory[range], view, &mut offload);
         };

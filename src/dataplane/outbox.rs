@@ -64,7 +64,8 @@ pub(super) struct Outbox {
     /// What leaves next, and what seals it.
     pub(super) datagrams: Datagrams,
     hash: FixedState,
-    memory: Vec<u8>,
+    /// Of frames as they were read.
+    pub(super) memory: Vec<u8>,
     /// Where the next read goes.
     at: usize,
     /// Super-frames, which came before what is in the queue.
@@ -144,6 +145,17 @@ impl Outbox {
         (bytes, &mut frame[..len])
     }
 
+    /// Where in the memory the frame of `len` bytes in the slot is.
+    pub(super) fn range(&self, len: usize) -> Range<usize> {
+        let start = self.at + Tap::HEADROOM;
+        start..start + len
+    }
+
+    /// Leaves the frame of `len` bytes in the slot where it is until [`Outbox::flush`].
+    pub(super) fn keep(&mut self, len: usize) {
+        self.at = self.range(len).end;
+    }
+
     /// Puts a frame that is not from a TAP into the slot, so that
     /// [`Outbox::send`] can take it. `false`: it is longer than any frame.
     pub(super) fn fill(&mut self, plan: &Plan, now: Now, frame: &[u8]) -> bool {
@@ -163,12 +175,11 @@ impl Outbox {
         if let Some(gso) = offload.gso {
             return self.send_super(plan, now, parcel, gso, to);
         }
-        let start = self.at + Tap::HEADROOM;
-        let frame = start..start + len;
+        let frame = self.range(len);
         if let Some(partial) = offload.checksum {
             vnet::complete(&mut self.memory[frame.clone()], partial, view.end);
         }
-        self.at = frame.end;
+        self.keep(len);
         let hash = self.hash.hash_one(view.flow());
         let ecn = Ecn::from_tos(view.tos);
         for to in to.iter().copied() {
@@ -176,12 +187,17 @@ impl Outbox {
         }
     }
 
-    /// Sends all that was taken. Within a flow the order stays.
+    /// Sends all that was taken, and lets go of what was kept. Within a flow the order
+    /// stays.
     pub(super) fn flush(&mut self, plan: &Plan, now: Now) {
+        self.send_all(plan, now);
+        self.at = 0;
+    }
+
+    fn send_all(&mut self, plan: &Plan, now: Now) {
         self.send_trains(now);
         self.send_queue(plan, now);
         self.datagrams.clear();
-        self.at = 0;
     }
 
     /// Sends what is queued: flows one behind the other, so that neighbours of one size
@@ -240,7 +256,7 @@ impl Outbox {
     fn send_super(&mut self, plan: &Plan, now: Now, parcel: &Parcel<'_>, gso: Gso, to: &[IpAddr]) {
         let start = self.at + Tap::HEADROOM;
         if !self.queue.is_empty() {
-            self.flush(plan, now);
+            self.send_all(plan, now);
         }
         for vtep in to.iter().copied() {
             if self.datagrams.is_full() {
@@ -454,9 +470,12 @@ mod tests {
         fn send(&mut self, mark: u8, len: usize, to: &[IpAddr]) {
             let gso = (len > 100).then_some(Gso { kind: UDP, size: 100 });
             let sum = if gso.is_some() { Sum::Partial } else { Sum::Complete };
-            let frame = Packet::udp(&vec![mark; len]).build(sum);
-            let view = View::parse(&frame).unwrap();
-            assert!(self.outbox.fill(&self.plan, Now::ZERO, &frame));
+            self.hand_over(&Packet::udp(&vec![mark; len]).build(sum), gso, to);
+        }
+
+        fn hand_over(&mut self, frame: &[u8], gso: Option<Gso>, to: &[IpAddr]) {
+            let view = View::parse(frame).unwrap();
+            assert!(self.outbox.fill(&self.plan, Now::ZERO, frame));
             let origin = Origin { vni: Vni::new(5).unwrap(), dress: Dress::Clear, port: None };
             let offload = Offload { gso, ..Offload::NONE };
             let parcel = Parcel { len: frame.len(), view: &view, offload: &offload, origin };
@@ -507,6 +526,27 @@ mod tests {
         let sent = lab.sent();
         lab.outbox.flush(&lab.plan, Now::ZERO);
         assert_eq!(lab.sent(), sent, "once");
+    }
+
+    #[test]
+    fn what_is_kept_stays_until_the_batch_ends() {
+        let mut lab = lab();
+        assert!(lab.outbox.fill(&lab.plan, Now::ZERO, &[7; 300]));
+        let kept = lab.outbox.range(300);
+        lab.outbox.keep(300);
+        // A super-frame makes those in the queue leave before it, in the midst of a batch,
+        // also if it cannot be cut itself.
+        lab.send(1, 90, &[HERE]);
+        lab.send(1, 120, &[HERE]);
+        lab.send(1, 90, &[HERE]);
+        let tcp = Gso { kind: vnet::Kind::Tcp, size: 100 };
+        lab.hand_over(&Packet::udp(&[1; 900]).build(Sum::Partial), Some(tcp), &[HERE]);
+        lab.send(1, 90, &[HERE]);
+        assert_eq!(lab.sent(), 3);
+        assert_eq!(lab.outbox.memory[kept.clone()], [7; 300]);
+        lab.outbox.flush(&lab.plan, Now::ZERO);
+        assert!(lab.outbox.fill(&lab.plan, Now::ZERO, &[8; 300]));
+        assert_eq!(lab.outbox.memory[kept], [8; 300]);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! receiver can tell the super-frame from its parts by nothing but the count:
 //! all header bytes must be equal but for lengths, checksums, and what advances
 //! from segment to segment. A super-frame's checksum is partial and no longer
-//! verified by anyone, therefore each part's is verified here.
+//! verified by anyone, therefore each part's is verified here, unless it is partial
+//! itself: then there is nothing to verify yet.
 
 use super::frame::{Net, View};
 use super::partial;
@@ -24,6 +25,26 @@ const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
 const ECE: u8 = 0x40;
+
+/// In which state a frame's own checksum is (see [`vnet`](super::vnet)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// There, and to be verified.
+    Complete,
+    /// Still to be made.
+    Partial,
+}
+
+impl Sum {
+    /// `None` if something else is left to do to the frame, which goes on alone then.
+    pub fn of(offload: Offload, view: &View) -> Option<Sum> {
+        if offload == Offload::NONE {
+            return Some(Sum::Complete);
+        }
+        let partial = Offload::partial(Kind::of(view)?, view);
+        (offload == partial).then_some(Sum::Partial)
+    }
+}
 
 /// What became of a frame offered to [`Joined::append`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +65,8 @@ pub enum Append {
 pub struct Joined {
     view: View,
     first: Segment,
+    /// Each frame's.
+    sum: Sum,
     /// The first frame's, and behind them zeros.
     headers: Headers,
     /// Payload bytes of each segment but the last.
@@ -59,11 +82,12 @@ pub struct Joined {
 impl Joined {
     /// Starts with a frame that others may be appended to: unfragmented TCP
     /// data without flags that end a train, or UDP with a checksum, in IP
-    /// without options or extension headers, all checksums correct. `None` for
-    /// all else, which goes on alone. `view` must be of this `frame`.
-    pub fn start(frame: &[u8], view: &View) -> Option<Joined> {
+    /// without options or extension headers, all checksums correct, or the
+    /// transport's partial. `None` for all else, which goes on alone. `view` and
+    /// `sum` must be of this `frame`.
+    pub fn start(frame: &[u8], view: &View, sum: Sum) -> Option<Joined> {
         let first = Segment::read(frame, view)?;
-        if first.flags != 0 || !correct(frame, view) {
+        if first.flags != 0 || !is_correct(frame, view, sum) {
             return None;
         }
         let mut headers = [0; MAX_HEADERS];
@@ -71,6 +95,7 @@ impl Joined {
         Some(Joined {
             view: *view,
             first,
+            sum,
             headers,
             size: view.end - view.payload,
             end: view.end,
@@ -80,13 +105,14 @@ impl Joined {
         })
     }
 
-    /// Appends the frame if it continues the train. `view` must be of this `frame`.
-    pub fn append(&mut self, frame: &[u8], view: &View) -> Append {
+    /// Appends the frame if it continues the train. `view` and `sum` must be of this
+    /// `frame`.
+    pub fn append(&mut self, frame: &[u8], view: &View, sum: Sum) -> Append {
         let Some(next) = Segment::read(frame, view) else { return Append::No };
         let len = view.end - view.payload;
         let fits = !self.closed && len <= self.size && self.end + len <= View::L3 + MAX_PACKET;
         let continues = fits && self.is_next(&next) && self.has_headers_of(frame, view);
-        if !continues || !correct(frame, view) {
+        if !continues || sum != self.sum || !is_correct(frame, view, sum) {
             return Append::No;
         }
         self.end += len;
@@ -96,14 +122,14 @@ impl Joined {
         if self.closed { Append::Last } else { Append::Joined }
     }
 
-    /// Appends a frame that nobody has looked at yet, if it has all headers of the first
-    /// one and the same length: then its [`View`] is the first one's too.
+    /// Appends a complete frame that nobody has looked at yet, if it has all headers of
+    /// the first one and the same length: then its [`View`] is the first one's too.
     pub fn follow(&mut self, frame: &[u8]) -> Append {
         let view = self.view;
         if frame.len() < view.end || !self.has_lengths_of(frame) {
             return Append::No;
         }
-        self.append(frame, &view)
+        self.append(frame, &view, Sum::Complete)
     }
 
     /// Rewrites the headers of the frame that it started with for all that was
@@ -111,7 +137,10 @@ impl Joined {
     /// that stayed alone is left untouched.
     pub fn finish(self, first_frame: &mut [u8]) -> Offload {
         if self.segments == 1 {
-            return Offload::NONE;
+            return match self.sum {
+                Sum::Complete => Offload::NONE,
+                Sum::Partial => Offload::partial(self.first.kind, &self.view),
+            };
         }
         let view = &self.view;
         view.put_end(first_frame, self.end);
@@ -258,28 +287,32 @@ const fn without(mut mask: Headers, at: usize, len: usize) -> Headers {
     mask
 }
 
-/// Whether the checksums of the IPv4 header and of the transport are right.
-fn correct(frame: &[u8], view: &View) -> bool {
+/// Whether the checksum of the IPv4 header is right, and the transport's if it is there.
+fn is_correct(frame: &[u8], view: &View, sum: Sum) -> bool {
     let header = &frame[View::L3..view.l4];
     (view.net == Net::V6 || checksum::fold(checksum::sum(header)) == 0xffff)
-        && partial::is_complete(frame, view)
+        && (sum == Sum::Partial || partial::is_complete(frame, view))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Packet, Sum, flag};
+    use super::super::testing::{Packet, Sum as Built, flag};
+    use super::super::vnet::Partial;
     use super::*;
 
     type Change = (&'static str, fn(&mut Packet));
 
     fn start(packet: &Packet) -> Option<Joined> {
-        let frame = packet.build(Sum::Complete);
-        Joined::start(&frame, &View::parse(&frame).unwrap())
+        begin(&packet.build(Built::Complete))
+    }
+
+    fn begin(frame: &[u8]) -> Option<Joined> {
+        Joined::start(frame, &View::parse(frame).unwrap(), Sum::Complete)
     }
 
     fn append(joined: &mut Joined, packet: &Packet) -> Append {
-        let frame = packet.build(Sum::Complete);
-        joined.append(&frame, &View::parse(&frame).unwrap())
+        let frame = packet.build(Built::Complete);
+        joined.append(&frame, &View::parse(&frame).unwrap(), Sum::Complete)
     }
 
     /// The segment after `packet`.
@@ -315,7 +348,7 @@ mod tests {
             let mut following = packet.clone();
             for _ in 0..3 {
                 following = next(&following);
-                let frame = following.build(Sum::Complete);
+                let frame = following.build(Built::Complete);
                 assert_eq!(joined.follow(&frame), Append::Joined, "{packet:?}");
             }
         }
@@ -325,12 +358,12 @@ mod tests {
     fn what_is_of_another_length_does_not_follow_unseen() {
         for packet in kinds() {
             let mut joined = start(&packet).unwrap();
-            let frame = next(&packet).build(Sum::Complete);
+            let frame = next(&packet).build(Built::Complete);
             for len in 0..frame.len() {
                 assert_eq!(joined.follow(&frame[..len]), Append::No, "{len} bytes");
             }
             let shorter = Packet { payload: packet.payload[1..].to_vec(), ..next(&packet) };
-            let mut padded = shorter.build(Sum::Complete);
+            let mut padded = shorter.build(Built::Complete);
             padded.push(0);
             assert_eq!(joined.follow(&padded), Append::No);
             assert_eq!(append(&mut joined, &shorter), Append::Last);
@@ -340,10 +373,48 @@ mod tests {
     #[test]
     fn one_frame_alone_stays_as_it_is() {
         for packet in kinds() {
-            let mut frame = packet.build(Sum::Complete);
-            let joined = Joined::start(&frame, &View::parse(&frame).unwrap()).unwrap();
+            let mut frame = packet.build(Built::Complete);
+            let joined = begin(&frame).unwrap();
             assert_eq!(joined.finish(&mut frame), Offload::NONE);
-            assert_eq!(frame, packet.build(Sum::Complete));
+            assert_eq!(frame, packet.build(Built::Complete));
+        }
+    }
+
+    #[test]
+    fn partial_frames_are_joined_with_each_other_only() {
+        for packet in kinds() {
+            let mut frame = packet.build(Built::Partial);
+            let view = View::parse(&frame).unwrap();
+            let kind = Kind::of(&view).unwrap();
+            let alone = Joined::start(&frame, &view, Sum::Partial).unwrap();
+            assert_eq!(alone.finish(&mut frame), Offload::partial(kind, &view));
+            assert_eq!(frame, packet.build(Built::Partial));
+
+            let mut joined = Joined::start(&frame, &view, Sum::Partial).unwrap();
+            assert_eq!(append(&mut joined, &next(&packet)), Append::No, "complete");
+            assert_eq!(joined.follow(&next(&packet).build(Built::Complete)), Append::No);
+            let following = next(&packet).build(Built::Partial);
+            assert_eq!(joined.append(&following, &view, Sum::Partial), Append::Joined);
+            let mut complete = start(&packet).unwrap();
+            assert_eq!(complete.append(&following, &view, Sum::Partial), Append::No, "partial");
+
+            assert_eq!(joined.finish(&mut frame), Offload::super_frame(kind, 100, &view));
+            let payload = [&packet.payload[..], &packet.payload].concat();
+            let whole = Packet { payload, ..packet }.build(Built::Partial);
+            assert_eq!(frame[..view.payload], whole[..view.payload]);
+        }
+    }
+
+    #[test]
+    fn a_frame_with_other_work_left_has_no_such_state() {
+        for packet in kinds() {
+            let view = View::parse(&packet.build(Built::Partial)).unwrap();
+            let kind = Kind::of(&view).unwrap();
+            assert_eq!(Sum::of(Offload::NONE, &view), Some(Sum::Complete));
+            assert_eq!(Sum::of(Offload::partial(kind, &view), &view), Some(Sum::Partial));
+            assert_eq!(Sum::of(Offload::super_frame(kind, 50, &view), &view), None);
+            let inside = Partial { start: view.payload as u16, offset: 6 };
+            assert_eq!(Sum::of(Offload { checksum: Some(inside), gso: None }, &view), None);
         }
     }
 
@@ -405,24 +476,27 @@ mod tests {
     #[test]
     fn what_a_receiver_would_refuse_is_not_joined() {
         for packet in kinds() {
-            let good = packet.build(Sum::Complete);
+            let good = packet.build(Built::Complete);
             let view = View::parse(&good).unwrap();
-            let following = next(&packet).build(Sum::Complete);
+            let following = next(&packet).build(Built::Complete);
             // The last payload byte, the transport's checksum, and that of IPv4.
             let of_v4 = (!packet.v6).then_some(View::L3 + 10);
             let places = [good.len() - 1, view.payload - 1].into_iter().chain(of_v4);
             for at in places {
                 let mut bad = good.clone();
                 bad[at] ^= 0x40;
-                assert!(Joined::start(&bad, &View::parse(&bad).unwrap()).is_none(), "byte {at}");
+                assert!(begin(&bad).is_none(), "byte {at}");
                 let mut bad = following.clone();
                 bad[at] ^= 0x40;
                 let mut joined = start(&packet).unwrap();
-                assert_eq!(joined.append(&bad, &View::parse(&bad).unwrap()), Append::No);
+                assert_eq!(
+                    joined.append(&bad, &View::parse(&bad).unwrap(), Sum::Complete),
+                    Append::No
+                );
             }
-            for sum in [Sum::Partial, Sum::Zero] {
+            for sum in [Built::Partial, Built::Zero] {
                 let bad = packet.build(sum);
-                assert!(Joined::start(&bad, &View::parse(&bad).unwrap()).is_none(), "{sum:?}");
+                assert!(begin(&bad).is_none(), "{sum:?}");
             }
         }
     }
@@ -439,9 +513,9 @@ mod tests {
         for v6 in [false, true] {
             assert!(start(&Packet { v6, extras: 1, ..Packet::tcp(b"x") }).is_none(), "extras");
         }
-        let mut fragment = Packet::tcp(b"x").build(Sum::Complete);
+        let mut fragment = Packet::tcp(b"x").build(Built::Complete);
         fragment[20] |= 0x20;
-        assert!(Joined::start(&fragment, &View::parse(&fragment).unwrap()).is_none());
+        assert!(begin(&fragment).is_none());
     }
 
     #[test]
@@ -450,9 +524,9 @@ mod tests {
         for (flags, len) in ends {
             let packet = Packet::tcp(&[7; 100]);
             let last = Packet { flags: flag::ACK | flags, payload: vec![8; len], ..next(&packet) };
-            let mut frame = packet.build(Sum::Complete);
+            let mut frame = packet.build(Built::Complete);
             let view = View::parse(&frame).unwrap();
-            let mut joined = Joined::start(&frame, &view).unwrap();
+            let mut joined = Joined::start(&frame, &view, Sum::Complete).unwrap();
             assert_eq!(append(&mut joined, &last), Append::Last);
             assert_eq!(append(&mut joined, &next(&last)), Append::No);
             assert_eq!(joined.finish(&mut frame), Offload::super_frame(Kind::Tcp, 100, &view));
@@ -461,7 +535,7 @@ mod tests {
                 flags: last.flags,
                 ..packet
             };
-            assert_eq!(frame[..view.payload], whole.build(Sum::Partial)[..view.payload]);
+            assert_eq!(frame[..view.payload], whole.build(Built::Partial)[..view.payload]);
         }
     }
 
@@ -471,9 +545,9 @@ mod tests {
             [(false, 1_000, 64), (true, 1, 64), (false, 1_460, 44), (true, 1_440, 45)]
         {
             let mut packet = Packet { v6, ..Packet::tcp(&vec![7; len]) };
-            let mut frame = packet.build(Sum::Complete);
+            let mut frame = packet.build(Built::Complete);
             let view = View::parse(&frame).unwrap();
-            let mut joined = Joined::start(&frame, &view).unwrap();
+            let mut joined = Joined::start(&frame, &view, Sum::Complete).unwrap();
             let mut count = 1;
             loop {
                 packet = next(&packet);
@@ -494,9 +568,9 @@ mod tests {
     #[test]
     fn padding_is_left_out() {
         let packet = Packet { padding: 6, ..Packet::tcp(b"1234") };
-        let mut frame = packet.build(Sum::Complete);
+        let mut frame = packet.build(Built::Complete);
         let view = View::parse(&frame).unwrap();
-        let mut joined = Joined::start(&frame, &view).unwrap();
+        let mut joined = Joined::start(&frame, &view, Sum::Complete).unwrap();
         assert_eq!(append(&mut joined, &next(&packet)), Append::Joined);
         joined.finish(&mut frame);
         assert_eq!(get16(&frame, 16), 20 + 20 + 8);

@@ -2,7 +2,7 @@
 //! checksums of their own as a second opinion, and cutting and joining as a
 //! worker does them.
 
-use super::coalesce::{Append, Joined};
+use super::coalesce::{self, Append, Joined};
 use super::frame::View;
 use super::gso::{MAX_HEADERS, Split};
 use super::vnet::{Gso, Offload};
@@ -213,21 +213,21 @@ pub fn split(frame: &[u8], gso: Gso) -> Vec<Vec<u8>> {
 }
 
 /// Joins what can be joined, as a receiving worker does. What can be joined without a
-/// look at it must be joined in the same way with one.
+/// look at it must be joined in the same way with one. All frames are complete.
 pub fn join(frames: &[Vec<u8>]) -> Vec<(Vec<u8>, Offload)> {
     let mut out = Vec::new();
     let mut rest = frames.iter().peekable();
     while let Some(first) = rest.next() {
         let view = View::parse(first).unwrap();
         let mut whole = first[..view.end].to_vec();
-        let Some(mut joined) = Joined::start(first, &view) else {
+        let Some(mut joined) = Joined::start(first, &view, coalesce::Sum::Complete) else {
             out.push((whole, Offload::NONE));
             continue;
         };
         while let Some(frame) = rest.peek() {
             let view = View::parse(frame).unwrap();
             let followed = joined.clone().follow(frame);
-            let appended = joined.append(frame, &view);
+            let appended = joined.append(frame, &view, coalesce::Sum::Complete);
             assert!(followed == Append::No || followed == appended, "{followed:?}");
             if appended == Append::No {
                 break;

@@ -221,7 +221,12 @@ impl Switch {
         }
     }
 
-    pub(super) fn answer(&mut self, view: &View, message: &Message, (mac, router): (Mac, bool)) -> Verdict {
+    pub(super) fn answer(
+        &mut self,
+        view: &View,
+        message: &Message,
+        (mac, router): (Mac, bool),
+    ) -> Verdict {
         match (message.subject, message.speaker) {
             (IpAddr::V4(subject), IpAddr::V4(speaker)) => {
                 self.answer_arp(view, message, (mac, subject), speaker);
