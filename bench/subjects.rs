@@ -10,7 +10,7 @@ use vxmesh::core::balance::{Backend, Scheduler, Standing, Vip, VipSpec};
 use vxmesh::core::plan::{Network, Plan, Port, PortId, Remote, Spec, Subnet, Target};
 use vxmesh::core::switch::{Dress, Switch, Verdict};
 use vxmesh::wire::checksum;
-use vxmesh::wire::coalesce::{self, Append, Joined};
+use vxmesh::wire::coalesce::{Append, Checksum, Joined};
 use vxmesh::wire::frame::View;
 use vxmesh::wire::gso::{MAX_HEADERS, Split};
 use vxmesh::wire::mac::Mac;
@@ -197,10 +197,10 @@ fn coalesce(wire: Wire, size: usize) -> Work {
     let first = frames[0].clone();
     Box::new(move || {
         frames[0].copy_from_slice(&first);
-        let mut joined = Joined::start(&frames[0], &views[0], coalesce::Sum::Complete)
-            .expect("it can be joined");
+        let mut joined =
+            Joined::start(&frames[0], &views[0], Checksum::Complete).expect("it can be joined");
         for (frame, view) in frames.iter().zip(&views).skip(1) {
-            assert_ne!(joined.append(black_box(frame), view, coalesce::Sum::Complete), Append::No);
+            assert_ne!(joined.append(black_box(frame), view, Checksum::Complete), Append::No);
         }
         black_box(joined.finish(&mut frames[0]));
     })

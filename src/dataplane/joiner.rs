@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::ports::Ports;
 use crate::core::Now;
 use crate::core::plan::PortId;
-use crate::wire::coalesce::{Append, Joined, Sum};
+use crate::wire::coalesce::{Append, Checksum, Joined};
 use crate::wire::frame::View;
 use crate::wire::vnet::Offload;
 
@@ -76,12 +76,12 @@ impl Joiner {
         view: &View,
         mut offload: Offload,
     ) {
-        let sum = Sum::of(offload, view).filter(|_| ports.takes_super_frames(port, now));
+        let checksum = Checksum::of(offload, view).filter(|_| ports.takes_super_frames(port, now));
         let same = |o: &Open| o.port == port && o.view.flow() == view.flow();
         if let Some(i) = self.open.iter().position(same) {
             let open = &mut self.open[i];
-            let appended = match sum {
-                Some(sum) => open.joined.append(&memory[range.clone()], view, sum),
+            let appended = match checksum {
+                Some(checksum) => open.joined.append(&memory[range.clone()], view, checksum),
                 None => Append::No,
             };
             if appended != Append::No {
@@ -95,7 +95,8 @@ impl Joiner {
                 return;
             }
         }
-        let joined = sum.and_then(|sum| Joined::start(&memory[range.clone()], view, sum));
+        let joined =
+            checksum.and_then(|checksum| Joined::start(&memory[range.clone()], view, checksum));
         let Some(joined) = joined else {
             return ports.deliver(now, port, &mut memory[range], view, &mut offload);
         };

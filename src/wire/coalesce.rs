@@ -28,21 +28,21 @@ const ECE: u8 = 0x40;
 
 /// In which state a frame's own checksum is (see [`vnet`](super::vnet)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sum {
+pub enum Checksum {
     /// There, and to be verified.
     Complete,
     /// Still to be made.
     Partial,
 }
 
-impl Sum {
+impl Checksum {
     /// `None` if something else is left to do to the frame, which goes on alone then.
-    pub fn of(offload: Offload, view: &View) -> Option<Sum> {
+    pub fn of(offload: Offload, view: &View) -> Option<Checksum> {
         if offload == Offload::NONE {
-            return Some(Sum::Complete);
+            return Some(Checksum::Complete);
         }
         let partial = Offload::partial(Kind::of(view)?, view);
-        (offload == partial).then_some(Sum::Partial)
+        (offload == partial).then_some(Checksum::Partial)
     }
 }
 
@@ -66,7 +66,7 @@ pub struct Joined {
     view: View,
     first: Segment,
     /// Each frame's.
-    sum: Sum,
+    checksum: Checksum,
     /// The first frame's, and behind them zeros.
     headers: Headers,
     /// Payload bytes of each segment but the last.
@@ -84,10 +84,10 @@ impl Joined {
     /// data without flags that end a train, or UDP with a checksum, in IP
     /// without options or extension headers, all checksums correct, or the
     /// transport's partial. `None` for all else, which goes on alone. `view` and
-    /// `sum` must be of this `frame`.
-    pub fn start(frame: &[u8], view: &View, sum: Sum) -> Option<Joined> {
+    /// `checksum` must be of this `frame`.
+    pub fn start(frame: &[u8], view: &View, checksum: Checksum) -> Option<Joined> {
         let first = Segment::read(frame, view)?;
-        if first.flags != 0 || !is_correct(frame, view, sum) {
+        if first.flags != 0 || !is_correct(frame, view, checksum) {
             return None;
         }
         let mut headers = [0; MAX_HEADERS];
@@ -95,7 +95,7 @@ impl Joined {
         Some(Joined {
             view: *view,
             first,
-            sum,
+            checksum,
             headers,
             size: view.end - view.payload,
             end: view.end,
@@ -105,14 +105,14 @@ impl Joined {
         })
     }
 
-    /// Appends the frame if it continues the train. `view` and `sum` must be of this
+    /// Appends the frame if it continues the train. `view` and `checksum` must be of this
     /// `frame`.
-    pub fn append(&mut self, frame: &[u8], view: &View, sum: Sum) -> Append {
+    pub fn append(&mut self, frame: &[u8], view: &View, checksum: Checksum) -> Append {
         let Some(next) = Segment::read(frame, view) else { return Append::No };
         let len = view.end - view.payload;
         let fits = !self.closed && len <= self.size && self.end + len <= View::L3 + MAX_PACKET;
         let continues = fits && self.is_next(&next) && self.has_headers_of(frame, view);
-        if !continues || sum != self.sum || !is_correct(frame, view, sum) {
+        if !continues || checksum != self.checksum || !is_correct(frame, view, checksum) {
             return Append::No;
         }
         self.end += len;
@@ -129,7 +129,7 @@ impl Joined {
         if frame.len() < view.end || !self.has_lengths_of(frame) {
             return Append::No;
         }
-        self.append(frame, &view, Sum::Complete)
+        self.append(frame, &view, Checksum::Complete)
     }
 
     /// Rewrites the headers of the frame that it started with for all that was
@@ -137,9 +137,9 @@ impl Joined {
     /// that stayed alone is left untouched.
     pub fn finish(self, first_frame: &mut [u8]) -> Offload {
         if self.segments == 1 {
-            return match self.sum {
-                Sum::Complete => Offload::NONE,
-                Sum::Partial => Offload::partial(self.first.kind, &self.view),
+            return match self.checksum {
+                Checksum::Complete => Offload::NONE,
+                Checksum::Partial => Offload::partial(self.first.kind, &self.view),
             };
         }
         let view = &self.view;
@@ -288,31 +288,31 @@ const fn without(mut mask: Headers, at: usize, len: usize) -> Headers {
 }
 
 /// Whether the checksum of the IPv4 header is right, and the transport's if it is there.
-fn is_correct(frame: &[u8], view: &View, sum: Sum) -> bool {
+fn is_correct(frame: &[u8], view: &View, checksum: Checksum) -> bool {
     let header = &frame[View::L3..view.l4];
     (view.net == Net::V6 || checksum::fold(checksum::sum(header)) == 0xffff)
-        && (sum == Sum::Partial || partial::is_complete(frame, view))
+        && (checksum == Checksum::Partial || partial::is_complete(frame, view))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Packet, Sum as Built, flag};
+    use super::super::testing::{Packet, Sum, flag};
     use super::super::vnet::Partial;
     use super::*;
 
     type Change = (&'static str, fn(&mut Packet));
 
     fn start(packet: &Packet) -> Option<Joined> {
-        begin(&packet.build(Built::Complete))
+        begin(&packet.build(Sum::Complete))
     }
 
     fn begin(frame: &[u8]) -> Option<Joined> {
-        Joined::start(frame, &View::parse(frame).unwrap(), Sum::Complete)
+        Joined::start(frame, &View::parse(frame).unwrap(), Checksum::Complete)
     }
 
     fn append(joined: &mut Joined, packet: &Packet) -> Append {
-        let frame = packet.build(Built::Complete);
-        joined.append(&frame, &View::parse(&frame).unwrap(), Sum::Complete)
+        let frame = packet.build(Sum::Complete);
+        joined.append(&frame, &View::parse(&frame).unwrap(), Checksum::Complete)
     }
 
     /// The segment after `packet`.
@@ -348,7 +348,7 @@ mod tests {
             let mut following = packet.clone();
             for _ in 0..3 {
                 following = next(&following);
-                let frame = following.build(Built::Complete);
+                let frame = following.build(Sum::Complete);
                 assert_eq!(joined.follow(&frame), Append::Joined, "{packet:?}");
             }
         }
@@ -358,12 +358,12 @@ mod tests {
     fn what_is_of_another_length_does_not_follow_unseen() {
         for packet in kinds() {
             let mut joined = start(&packet).unwrap();
-            let frame = next(&packet).build(Built::Complete);
+            let frame = next(&packet).build(Sum::Complete);
             for len in 0..frame.len() {
                 assert_eq!(joined.follow(&frame[..len]), Append::No, "{len} bytes");
             }
             let shorter = Packet { payload: packet.payload[1..].to_vec(), ..next(&packet) };
-            let mut padded = shorter.build(Built::Complete);
+            let mut padded = shorter.build(Sum::Complete);
             padded.push(0);
             assert_eq!(joined.follow(&padded), Append::No);
             assert_eq!(append(&mut joined, &shorter), Append::Last);
@@ -373,34 +373,38 @@ mod tests {
     #[test]
     fn one_frame_alone_stays_as_it_is() {
         for packet in kinds() {
-            let mut frame = packet.build(Built::Complete);
+            let mut frame = packet.build(Sum::Complete);
             let joined = begin(&frame).unwrap();
             assert_eq!(joined.finish(&mut frame), Offload::NONE);
-            assert_eq!(frame, packet.build(Built::Complete));
+            assert_eq!(frame, packet.build(Sum::Complete));
         }
     }
 
     #[test]
     fn partial_frames_are_joined_with_each_other_only() {
         for packet in kinds() {
-            let mut frame = packet.build(Built::Partial);
+            let mut frame = packet.build(Sum::Partial);
             let view = View::parse(&frame).unwrap();
             let kind = Kind::of(&view).unwrap();
-            let alone = Joined::start(&frame, &view, Sum::Partial).unwrap();
+            let alone = Joined::start(&frame, &view, Checksum::Partial).unwrap();
             assert_eq!(alone.finish(&mut frame), Offload::partial(kind, &view));
-            assert_eq!(frame, packet.build(Built::Partial));
+            assert_eq!(frame, packet.build(Sum::Partial));
 
-            let mut joined = Joined::start(&frame, &view, Sum::Partial).unwrap();
+            let mut joined = Joined::start(&frame, &view, Checksum::Partial).unwrap();
             assert_eq!(append(&mut joined, &next(&packet)), Append::No, "complete");
-            assert_eq!(joined.follow(&next(&packet).build(Built::Complete)), Append::No);
-            let following = next(&packet).build(Built::Partial);
-            assert_eq!(joined.append(&following, &view, Sum::Partial), Append::Joined);
+            assert_eq!(joined.follow(&next(&packet).build(Sum::Complete)), Append::No);
+            let following = next(&packet).build(Sum::Partial);
+            assert_eq!(joined.append(&following, &view, Checksum::Partial), Append::Joined);
             let mut complete = start(&packet).unwrap();
-            assert_eq!(complete.append(&following, &view, Sum::Partial), Append::No, "partial");
+            assert_eq!(
+                complete.append(&following, &view, Checksum::Partial),
+                Append::No,
+                "partial"
+            );
 
             assert_eq!(joined.finish(&mut frame), Offload::super_frame(kind, 100, &view));
             let payload = [&packet.payload[..], &packet.payload].concat();
-            let whole = Packet { payload, ..packet }.build(Built::Partial);
+            let whole = Packet { payload, ..packet }.build(Sum::Partial);
             assert_eq!(frame[..view.payload], whole[..view.payload]);
         }
     }
@@ -408,13 +412,13 @@ mod tests {
     #[test]
     fn a_frame_with_other_work_left_has_no_such_state() {
         for packet in kinds() {
-            let view = View::parse(&packet.build(Built::Partial)).unwrap();
+            let view = View::parse(&packet.build(Sum::Partial)).unwrap();
             let kind = Kind::of(&view).unwrap();
-            assert_eq!(Sum::of(Offload::NONE, &view), Some(Sum::Complete));
-            assert_eq!(Sum::of(Offload::partial(kind, &view), &view), Some(Sum::Partial));
-            assert_eq!(Sum::of(Offload::super_frame(kind, 50, &view), &view), None);
+            assert_eq!(Checksum::of(Offload::NONE, &view), Some(Checksum::Complete));
+            assert_eq!(Checksum::of(Offload::partial(kind, &view), &view), Some(Checksum::Partial));
+            assert_eq!(Checksum::of(Offload::super_frame(kind, 50, &view), &view), None);
             let inside = Partial { start: view.payload as u16, offset: 6 };
-            assert_eq!(Sum::of(Offload { checksum: Some(inside), gso: None }, &view), None);
+            assert_eq!(Checksum::of(Offload { checksum: Some(inside), gso: None }, &view), None);
         }
     }
 
@@ -476,9 +480,9 @@ mod tests {
     #[test]
     fn what_a_receiver_would_refuse_is_not_joined() {
         for packet in kinds() {
-            let good = packet.build(Built::Complete);
+            let good = packet.build(Sum::Complete);
             let view = View::parse(&good).unwrap();
-            let following = next(&packet).build(Built::Complete);
+            let following = next(&packet).build(Sum::Complete);
             // The last payload byte, the transport's checksum, and that of IPv4.
             let of_v4 = (!packet.v6).then_some(View::L3 + 10);
             let places = [good.len() - 1, view.payload - 1].into_iter().chain(of_v4);
@@ -490,11 +494,11 @@ mod tests {
                 bad[at] ^= 0x40;
                 let mut joined = start(&packet).unwrap();
                 assert_eq!(
-                    joined.append(&bad, &View::parse(&bad).unwrap(), Sum::Complete),
+                    joined.append(&bad, &View::parse(&bad).unwrap(), Checksum::Complete),
                     Append::No
                 );
             }
-            for sum in [Built::Partial, Built::Zero] {
+            for sum in [Sum::Partial, Sum::Zero] {
                 let bad = packet.build(sum);
                 assert!(begin(&bad).is_none(), "{sum:?}");
             }
@@ -513,7 +517,7 @@ mod tests {
         for v6 in [false, true] {
             assert!(start(&Packet { v6, extras: 1, ..Packet::tcp(b"x") }).is_none(), "extras");
         }
-        let mut fragment = Packet::tcp(b"x").build(Built::Complete);
+        let mut fragment = Packet::tcp(b"x").build(Sum::Complete);
         fragment[20] |= 0x20;
         assert!(begin(&fragment).is_none());
     }
@@ -524,9 +528,9 @@ mod tests {
         for (flags, len) in ends {
             let packet = Packet::tcp(&[7; 100]);
             let last = Packet { flags: flag::ACK | flags, payload: vec![8; len], ..next(&packet) };
-            let mut frame = packet.build(Built::Complete);
+            let mut frame = packet.build(Sum::Complete);
             let view = View::parse(&frame).unwrap();
-            let mut joined = Joined::start(&frame, &view, Sum::Complete).unwrap();
+            let mut joined = Joined::start(&frame, &view, Checksum::Complete).unwrap();
             assert_eq!(append(&mut joined, &last), Append::Last);
             assert_eq!(append(&mut joined, &next(&last)), Append::No);
             assert_eq!(joined.finish(&mut frame), Offload::super_frame(Kind::Tcp, 100, &view));
@@ -535,7 +539,7 @@ mod tests {
                 flags: last.flags,
                 ..packet
             };
-            assert_eq!(frame[..view.payload], whole.build(Built::Partial)[..view.payload]);
+            assert_eq!(frame[..view.payload], whole.build(Sum::Partial)[..view.payload]);
         }
     }
 
@@ -545,9 +549,9 @@ mod tests {
             [(false, 1_000, 64), (true, 1, 64), (false, 1_460, 44), (true, 1_440, 45)]
         {
             let mut packet = Packet { v6, ..Packet::tcp(&vec![7; len]) };
-            let mut frame = packet.build(Built::Complete);
+            let mut frame = packet.build(Sum::Complete);
             let view = View::parse(&frame).unwrap();
-            let mut joined = Joined::start(&frame, &view, Sum::Complete).unwrap();
+            let mut joined = Joined::start(&frame, &view, Checksum::Complete).unwrap();
             let mut count = 1;
             loop {
                 packet = next(&packet);
@@ -568,9 +572,9 @@ mod tests {
     #[test]
     fn padding_is_left_out() {
         let packet = Packet { padding: 6, ..Packet::tcp(b"1234") };
-        let mut frame = packet.build(Built::Complete);
+        let mut frame = packet.build(Sum::Complete);
         let view = View::parse(&frame).unwrap();
-        let mut joined = Joined::start(&frame, &view, Sum::Complete).unwrap();
+        let mut joined = Joined::start(&frame, &view, Checksum::Complete).unwrap();
         assert_eq!(append(&mut joined, &next(&packet)), Append::Joined);
         joined.finish(&mut frame);
         assert_eq!(get16(&frame, 16), 20 + 20 + 8);

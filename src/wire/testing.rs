@@ -2,7 +2,7 @@
 //! checksums of their own as a second opinion, and cutting and joining as a
 //! worker does them.
 
-use super::coalesce::{self, Append, Joined};
+use super::coalesce::{Append, Checksum, Joined};
 use super::frame::View;
 use super::gso::{MAX_HEADERS, Split};
 use super::vnet::{Gso, Offload};
@@ -220,14 +220,14 @@ pub fn join(frames: &[Vec<u8>]) -> Vec<(Vec<u8>, Offload)> {
     while let Some(first) = rest.next() {
         let view = View::parse(first).unwrap();
         let mut whole = first[..view.end].to_vec();
-        let Some(mut joined) = Joined::start(first, &view, coalesce::Sum::Complete) else {
+        let Some(mut joined) = Joined::start(first, &view, Checksum::Complete) else {
             out.push((whole, Offload::NONE));
             continue;
         };
         while let Some(frame) = rest.peek() {
             let view = View::parse(frame).unwrap();
             let followed = joined.clone().follow(frame);
-            let appended = joined.append(frame, &view, coalesce::Sum::Complete);
+            let appended = joined.append(frame, &view, Checksum::Complete);
             assert!(followed == Append::No || followed == appended, "{followed:?}");
             if appended == Append::No {
                 break;

@@ -132,6 +132,19 @@ impl Switch {
         }
     }
 
+    /// Takes note of a new plan; what it has to say is in [`Switch::notices`].
+    pub fn replan(&mut self, plan: &Plan, now: Now) {
+        self.balancer.replan(plan);
+        self.answer_waiting(plan, now);
+    }
+
+    /// Frames that answer none of those handed in, or one of long ago, since the last call.
+    pub fn notices(&mut self) -> Vec<Notice> {
+        let mut notices = self.balancer.notices();
+        notices.append(&mut self.notices);
+        notices
+    }
+
     /// A frame that a container sent through its TAP. `view` and `offload`
     /// describe `frame`, which may be a super-frame.
     pub fn from_port(

@@ -8,7 +8,7 @@ use super::icmp::{self, Complaint};
 use super::{Arrival, Switch, Verdict};
 use crate::core::Now;
 use crate::core::balance::reset::{self, End};
-use crate::core::balance::{Context, Notice, Packet, Refusal, Route, Segment, Stats, Vip};
+use crate::core::balance::{Context, Packet, Refusal, Route, Segment, Stats, Vip};
 use crate::core::drops::Reason;
 use crate::core::plan::{Network, Plan, Target};
 use crate::wire::frame::{Net, View, protocol};
@@ -201,12 +201,6 @@ impl Switch {
         Some(sent)
     }
 
-    /// Takes note of a new plan; what it has to say is in [`Switch::notices`].
-    pub fn replan(&mut self, plan: &Plan, now: Now) {
-        self.balancer.replan(plan);
-        self.answer_waiting(plan, now);
-    }
-
     /// When [`Switch::tick`] wants to be called.
     pub fn due(&self) -> Option<Now> {
         self.balancer.due()
@@ -215,13 +209,6 @@ impl Switch {
     /// Looks after flows; what it has to say is in [`Switch::notices`].
     pub fn tick(&mut self, plan: &Plan, now: Now) {
         self.balancer.tick(plan, now);
-    }
-
-    /// Frames that the switch sends without being asked, since the last call.
-    pub fn notices(&mut self) -> Vec<Notice> {
-        let mut notices = self.balancer.notices();
-        notices.append(&mut self.notices);
-        notices
     }
 
     /// What became of flows through virtual IPs.
