@@ -55,11 +55,14 @@ use super::secret::ring::KeyRing;
 use crate::core::Now;
 use crate::core::pmtu::{self, Prober};
 
-/// How the machine behaves; the defaults are memberlist's for a local network.
+/// How the machine behaves; the defaults are memberlist's for a local network, but for
+/// the pause: memberlist tells news in the next round.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How often fresh entries are told.
+    /// How often fresh entries are told again.
     pub gossip_interval: Duration,
+    /// How long after a telling such can be told that nobody has been told yet.
+    pub gossip_pause: Duration,
     /// To how many hosts each time.
     pub fan_out: usize,
     /// The longest datagram before it is sealed, in bytes.
@@ -80,6 +83,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             gossip_interval: Duration::from_millis(200),
+            gossip_pause: Duration::from_millis(5),
             fan_out: 3,
             datagram: 1200,
             sync_interval: Duration::from_secs(5),
@@ -522,19 +526,16 @@ impl Machine {
                 self.learn_keys(now);
             }
             self.paths_changed(now, &changed);
-            if changed.iter().any(|key| self.is_mine(key)) {
+            if changed.iter().any(|key| self.replica.is_untold(key)) {
                 // People go from one host to the other: what is done on this one is
-                // told at once, though not more often than need be.
-                let soon = self.last_gossip + self.settings.gossip_interval / 10;
+                // told at once, and what is heard is told on at once. Only what has been
+                // told before waits for the next round.
+                let soon = self.last_gossip + self.settings.gossip_pause;
                 self.next_gossip = self.next_gossip.min(soon.max(now));
             }
             self.changes.extend(&changed);
             self.tend(&changed);
         }
-    }
-
-    fn is_mine(&self, key: &Key) -> bool {
-        self.replica.entry(key).is_some_and(|e| e.author == self.me())
     }
 
     fn random_up(&mut self, count: usize) -> Vec<NodeId> {

@@ -405,6 +405,11 @@ impl Replica {
         !self.rumours.is_empty()
     }
 
+    /// Whether an entry is news that nobody has been told yet.
+    pub fn is_untold(&self, key: &Key) -> bool {
+        self.rumours.is_untold(key)
+    }
+
     /// Fresh entries that are too long for any datagram of `budget` bytes.
     pub fn take_oversize(&mut self, budget: usize) -> Vec<Entry> {
         self.rumours.take_oversize(&self.entries, budget)

@@ -39,6 +39,10 @@ impl Rumours {
         self.told.is_empty()
     }
 
+    pub(super) fn is_untold(&self, key: &Key) -> bool {
+        self.told.get(key).is_some_and(|rumour| rumour.times == 0)
+    }
+
     pub(super) fn remove(&mut self, key: &Key) {
         self.told.remove(key);
     }

@@ -402,6 +402,30 @@ fn islands_find_each_other_among_the_dead() {
 }
 
 #[test]
+fn news_is_told_on_at_once() {
+    let mut mesh = Mesh::new(10);
+    mesh.run(10_000);
+    let now = mesh.now;
+    mesh.hosts[0].publish_network(now, &network(1));
+    mesh.run(50);
+    let know = mesh.hosts.iter().filter(|host| host.networks().count() == 1).count();
+    assert!(know >= 8, "{know}");
+}
+
+#[test]
+fn between_two_tellings_is_a_pause() {
+    let mut mesh = Mesh::new(2);
+    mesh.run(10_000);
+    let (now, pause) = (mesh.now, Settings::default().gossip_pause);
+    let host = &mut mesh.hosts[0];
+    host.publish_network(now, &network(1));
+    assert!(host.due() <= now);
+    host.tick(now);
+    host.publish_network(now, &network(2));
+    assert_eq!(host.next_gossip, now + pause);
+}
+
+#[test]
 fn a_new_token_is_everybodys() {
     let mut mesh = Mesh::new(2);
     let old = mesh.hosts[0].token().cloned();
