@@ -224,7 +224,10 @@ impl World {
 
     /// What is on a disk counts.
     fn stored(&mut self, host: usize, keys: &BTreeSet<Key>) {
-        if !self.hosts[host].joined {
+        let me = self.hosts[host].machine.as_ref().map(Machine::me);
+        // What a removed node still does counts for nothing.
+        let gone = me.is_some_and(|me| self.truth.removed.contains(&me));
+        if gone || !self.hosts[host].joined {
             return;
         }
         if keys.iter().any(|k| matches!(k, Key::Member(_))) {

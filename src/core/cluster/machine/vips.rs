@@ -55,6 +55,12 @@ impl Vips {
         self.held.get(&id).into_iter().flat_map(|known| known.difference(&now)).copied().collect()
     }
 
+    /// Those of a network that are services', also where no record names them for a while.
+    pub(super) fn of(&self, network: Id) -> impl Iterator<Item = IpAddr> {
+        let places = self.held.values().flatten();
+        places.filter(move |(of, _)| *of == network).map(|(_, ip)| *ip)
+    }
+
     /// Those of a deleted service may be used again.
     fn free(&mut self, id: Id) {
         let places = self.held.remove(&id).unwrap_or_default();

@@ -373,6 +373,7 @@ fn an_address_is_restored_when_a_promise_ends() {
     let told = Request::Exchange { entries: change.into_iter().collect(), want: Vec::new() };
     mesh.hosts[0].request(now, id(1), told);
     assert_eq!(shown(&mesh, 0).unwrap().networks, [on(1, &[2])]);
+    assert_eq!(mesh.hosts[0].used(Space::Pool([2; 32], 0)).count(), 4, "nobody else gets it");
     mesh.hosts[0].request(now, id(2), Request::Release(vec![id(1)], node));
     assert_eq!(shown(&mesh, 0).unwrap(), Service { drain: 69, ..joined });
 }
