@@ -528,8 +528,8 @@ impl Machine {
             self.paths_changed(now, &changed);
             if changed.iter().any(|key| self.replica.is_untold(key)) {
                 // People go from one host to the other: what is done on this one is
-                // told at once, and what is heard is told on at once. Only what has been
-                // told before waits for the next round.
+                // told at once, and what is heard is told on at once. What has been told
+                // before waits for the next round, and what does not fit into this one.
                 let soon = self.last_gossip + self.settings.gossip_pause;
                 self.next_gossip = self.next_gossip.min(soon.max(now));
             }

@@ -55,7 +55,7 @@ impl Vips {
         self.held.get(&id).into_iter().flat_map(|known| known.difference(&now)).copied().collect()
     }
 
-    /// Those of a network that are services', also where no record names them for a while.
+    /// Those of a network that are remembered, also where no record names them for a while.
     pub(super) fn of(&self, network: Id) -> impl Iterator<Item = IpAddr> {
         let places = self.held.values().flatten();
         places.filter(move |(of, _)| *of == network).map(|(_, ip)| *ip)

@@ -377,3 +377,17 @@ fn an_address_is_restored_when_a_promise_ends() {
     mesh.hosts[0].request(now, id(2), Request::Release(vec![id(1)], node));
     assert_eq!(shown(&mesh, 0).unwrap(), Service { drain: 69, ..joined });
 }
+
+#[test]
+fn what_a_record_names_is_used_though_too_much_is_remembered() {
+    let mut mesh = mesh();
+    let host = &mut mesh.hosts[0];
+    let before = host.used(POOL);
+    let many = (0..2000).map(|n| IpAddr::from([10, 3, (n / 256) as u8, (n % 256) as u8]));
+    let older =
+        Service { networks: vec![Joined { vips: many.collect(), ..on(2, &[]) }], ..service() };
+    let older =
+        identity(1).sign_entry(Key::Service([9; 32]), Version(0), Some(Body::Service(older)));
+    host.remember_vips(&[older]);
+    assert_eq!(host.used(POOL), before);
+}
