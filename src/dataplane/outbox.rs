@@ -4,11 +4,13 @@
 //! their own ([`Datagrams`]). They leave together at the end of the batch, never later:
 //! the kernel takes many messages in one go with less work for each than it has where
 //! reading and sending alternate. A super-frame is cut at once, so that the next is read
-//! into the memory that is still in the cache.
+//! into the memory that is still in the cache. Small frames of one size to one VTEP leave
+//! as one message, also those of several flows ([`arrange`]).
 
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -26,7 +28,7 @@ use crate::core::plan::{Plan, PortId};
 use crate::core::seal::Route;
 use crate::core::switch::Dress;
 use crate::wire::ecn::Ecn;
-use crate::wire::frame::View;
+use crate::wire::frame::{View, protocol};
 use crate::wire::gso::Split;
 use crate::wire::sealed;
 use crate::wire::vnet::{self, Gso, Offload};
@@ -38,6 +40,9 @@ const SLOT: usize = Tap::HEADROOM + (1 << 16) + 64;
 const MEMORY: usize = (512 << 10) + SLOT;
 /// Frames that wait for the batch's end, at most.
 const QUEUE: usize = 256;
+/// How many of the source ports all flows but TCP's share, so that frames of one size find
+/// each other.
+const SHARED: usize = 2;
 
 /// Whose frame goes outside.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +85,7 @@ pub(super) struct Outbox {
 /// The datagrams of a super-frame, one behind the other.
 #[derive(Clone, Debug)]
 struct Train {
-    /// Of its flow, as of [`Queued`].
+    /// Of its flow.
     hash: u64,
     vtep: IpAddr,
     sender: usize,
@@ -98,10 +103,13 @@ struct Train {
 /// A frame in the outbox's memory.
 #[derive(Clone, Debug)]
 struct Queued {
-    /// Of its flow. The upper bits choose the source port.
+    /// Of its flow.
     hash: u64,
+    sender: usize,
     to: IpAddr,
     ecn: Ecn,
+    /// Within its flow: see [`arrange`].
+    step: usize,
     frame: Range<usize>,
     origin: Origin,
 }
@@ -184,9 +192,17 @@ impl Outbox {
         }
         self.keep(len);
         let hash = self.hash.hash_one(view.flow());
-        let ecn = Ecn::from_tos(view.tos);
+        let (sender, ecn) = (sender_of(hash, view), Ecn::from_tos(view.tos));
         for to in to.iter().copied() {
-            self.queue.push(Queued { hash, to, ecn, frame: frame.clone(), origin });
+            self.queue.push(Queued {
+                hash,
+                sender,
+                to,
+                ecn,
+                step: 0,
+                frame: frame.clone(),
+                origin,
+            });
         }
     }
 
@@ -203,13 +219,12 @@ impl Outbox {
         self.datagrams.clear();
     }
 
-    /// Sends what is queued: flows one behind the other, so that neighbours of one size
-    /// leave as one message.
+    /// Sends what is queued. Neighbours of one size leave as one message.
     fn send_queue(&mut self, plan: &Plan, now: Now) {
         if self.queue.is_empty() {
             return;
         }
-        self.queue.sort_by_key(|q| (q.hash, q.to));
+        arrange(&mut self.queue);
         let ready = self.dress(plan, now);
         let mut messages = Vec::with_capacity(ready.len());
         let mut at = 0;
@@ -246,7 +261,7 @@ impl Outbox {
             let checked = written.and_then(|w| check(plan, &self.datagrams, label, w, 1));
             match checked {
                 Ok(Written { range, route, .. }) => {
-                    let (sender, to) = way(&self.sender, route, q.hash, q.to);
+                    let (sender, to) = way(&self.sender, route, q.sender, q.to);
                     ready.push(Ready { sender, to, ecn: q.ecn, bytes: range, queued });
                 }
                 Err(reason) => self.sender.dropped(reason, 1),
@@ -296,15 +311,15 @@ impl Outbox {
             .and_then(|w| check(plan, &self.datagrams, label, w, segments))
             .map_err(|reason| (reason, segments))?;
         let hash = self.hash.hash_one(view.flow());
-        let (sender, to) = way(&self.sender, route, hash, vtep);
+        let (sender, to) = way(&self.sender, route, sender_of(hash, view), vtep);
         let ecn = Ecn::from_tos(view.tos);
         let head = start..start + split.segment_len();
         Ok(Train { hash, vtep, sender, to, ecn, bytes: range, size, head, view: *view, origin })
     }
 
-    /// Sends the trains, those of a flow one behind the other.
+    /// Sends the trains, those of a socket and of a flow one behind the other.
     fn send_trains(&mut self, now: Now) {
-        self.trains.sort_by_key(|t| (t.hash, t.vtep));
+        self.trains.sort_by_key(|t| (t.sender, t.hash, t.vtep));
         let mut messages = Vec::with_capacity(self.trains.len());
         for &Train { sender, to, ecn, ref bytes, size, .. } in &self.trains {
             let most = self.sender.most(to.ip(), size, now) * size;
@@ -378,11 +393,11 @@ fn check(
 }
 
 /// From which socket and where to.
-fn way(sender: &Sender, route: Option<Route>, hash: u64, vtep: IpAddr) -> (usize, SocketAddr) {
+fn way(sender: &Sender, route: Option<Route>, number: usize, vtep: IpAddr) -> (usize, SocketAddr) {
     match route {
         Some(Route { translated: true, to }) => (VXLAN_PORT, to),
-        Some(Route { to, .. }) => (sender_of(hash), to),
-        None => (sender_of(hash), sender.address(vtep)),
+        Some(Route { to, .. }) => (number, to),
+        None => (number, sender.address(vtep)),
     }
 }
 
@@ -399,10 +414,33 @@ fn too_big(port: Option<PortId>, frame: Vec<u8>, mtu: Option<u16>) -> Option<Too
     Some(TooBig { port: port?, frame, mtu: mtu? })
 }
 
-/// Flows spread over the source ports by the upper bits of their hash, so that
-/// sorting by hash brings a socket's datagrams together.
-fn sender_of(hash: u64) -> usize {
-    (hash >> (u64::BITS - SENDERS.ilog2())) as usize
+/// The sending socket of a flow with this hash. TCP's flows spread over all source ports:
+/// their data comes in super-frames, each a message of its own. Other frames are small
+/// mostly, and become one message only where they have one source port.
+fn sender_of(hash: u64, view: &View) -> usize {
+    let ports = if view.protocol == protocol::TCP { SENDERS } else { SHARED };
+    (hash % ports as u64) as usize
+}
+
+/// Brings together what can leave as one message: frames of one size to one VTEP from one
+/// source port, whichever their flows. Within a flow the order stays.
+///
+/// A flow's frames are counted in steps: a new one begins with each that is longer than the
+/// one before, or bears another mark. So all steps of one number can be sorted by size, the
+/// largest first, and each flow stays as it is. That way round, because the last datagram of
+/// a message may be shorter than the others.
+fn arrange(queue: &mut [Queued]) {
+    queue.sort_by_key(|q| (q.hash, q.to));
+    for flow in queue.chunk_by_mut(|a, b| (a.hash, a.to) == (b.hash, b.to)) {
+        let (mut step, mut mark, mut len) = (0, flow[0].ecn, flow[0].frame.len());
+        for q in flow {
+            if q.ecn != mark || q.frame.len() > len {
+                step += 1;
+            }
+            (q.step, mark, len) = (step, q.ecn, q.frame.len());
+        }
+    }
+    queue.sort_by_key(|q| (q.sender, q.to, q.step, q.ecn as u8, Reverse(q.frame.len())));
 }
 
 /// How many of the first datagrams can leave as one message: one behind the other (one

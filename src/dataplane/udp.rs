@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// How many source ports one host uses. A power of two.
+/// How many source ports one host uses.
 pub(super) const SENDERS: usize = 16;
 /// The sending socket that has the VXLAN port itself.
 pub(super) const VXLAN_PORT: usize = SENDERS;

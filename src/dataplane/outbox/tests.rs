@@ -1,9 +1,11 @@
 //! Batches sent to a socket of the test's own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam::utils::CachePadded;
+use proptest::{prop_assert_eq, proptest};
 
 use super::*;
 use crate::core::seal::cipher::{Backend, Suite};
@@ -183,8 +185,68 @@ fn what_was_refused_in_between_does_not_leave() {
     assert_eq!(runs(&queue, 64), [2, 2]);
 }
 
+/// A frame of `len` bytes in a queue, whose place in the memory says when it came.
+fn queued(flow: u64, ecn: Ecn, at: usize, len: usize) -> Queued {
+    let origin = Origin { vni: Vni::new(5).unwrap(), dress: Dress::Clear, port: None };
+    Queued { hash: flow, sender: 0, to: HERE, ecn, step: 0, frame: at..at + len, origin }
+}
+
+proptest! {
+    #[test]
+    fn within_a_flow_the_order_stays(
+        frames in proptest::collection::vec((0..4u64, 0..4u8, 1..5usize), 0..60)
+    ) {
+        let frames = frames.into_iter().enumerate();
+        let queue = frames.map(|(i, (flow, tos, len))| queued(flow, Ecn::from_tos(tos), i, len));
+        let mut queue: Vec<Queued> = queue.collect();
+        let came = queue.clone();
+        arrange(&mut queue);
+        for flow in 0..4 {
+            let of_flow = |queue: &[Queued]| -> Vec<usize> {
+                queue.iter().filter(|q| q.hash == flow).map(|q| q.frame.start).collect()
+            };
+            prop_assert_eq!(of_flow(&queue), of_flow(&came));
+        }
+    }
+}
+
 #[test]
-fn every_hash_has_a_socket() {
-    assert_eq!(sender_of(0), 0);
-    assert_eq!(sender_of(u64::MAX), SENDERS - 1);
+fn what_has_one_size_comes_together() {
+    // Each flow's second frame is longer than its first, and the third shorter.
+    let mut queue: Vec<Queued> = (0..3)
+        .flat_map(|flow| [64, 200, 100].map(|len| queued(flow, Ecn::NotEct, flow as usize, len)))
+        .collect();
+    queue.push(queued(3, Ecn::Ce, 3, 200));
+    arrange(&mut queue);
+    let sizes: Vec<usize> = queue.iter().map(|q| q.frame.len()).collect();
+    assert_eq!(sizes, [64, 64, 64, 200, 200, 200, 200, 100, 100, 100]);
+}
+
+#[test]
+fn datagrams_of_several_flows_share_messages() {
+    let mut lab = lab();
+    let datagram = |flow: u16, mark: u8, len| {
+        Packet { ports: (flow, 53), ..Packet::udp(&vec![mark; len]) }.build(Sum::Complete)
+    };
+    for flow in 0..100 {
+        for (mark, len) in [(1, 20), (2, 80)] {
+            lab.hand_over(&datagram(flow, mark, len), None, &[HERE]);
+        }
+    }
+    lab.outbox.flush(&lab.plan, Now::ZERO);
+    // Two sizes from two source ports, and no message has more than 64 datagrams.
+    assert!(lab.sent() <= 8, "{} messages", lab.sent());
+    let mut arrived = lab.arrived(200);
+    arrived.sort_unstable();
+    assert_eq!(arrived, [vec![(1, 20); 100], vec![(2, 80); 100]].concat());
+}
+
+#[test]
+fn streams_spread_over_all_sockets_and_datagrams_over_few() {
+    let sockets = |packet: Packet| -> BTreeSet<usize> {
+        let view = View::parse(&packet.build(Sum::Complete)).unwrap();
+        (0..1000).map(|hash| sender_of(hash, &view)).collect()
+    };
+    assert_eq!(sockets(Packet::tcp(b"x")), (0..SENDERS).collect());
+    assert_eq!(sockets(Packet::udp(b"x")), (0..SHARED).collect());
 }

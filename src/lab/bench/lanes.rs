@@ -26,7 +26,7 @@ pub enum Kind {
     Vxlan,
     /// Two hosts with a vxmesh daemon each.
     Vxmesh,
-    /// The same with `--offload off`: one frame a call.
+    /// The same with `--offload off`: TAPs without super-frames.
     VxmeshPlain,
     /// The same on an encrypted network, with AES-256-GCM.
     VxmeshAes,
