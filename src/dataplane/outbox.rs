@@ -428,7 +428,7 @@ fn sender_of(hash: u64, view: &View) -> usize {
 /// A flow's frames are counted in steps: a new one begins with each that is longer than the
 /// one before, or bears another mark. So all steps of one number can be sorted by size, the
 /// largest first, and each flow stays as it is. That way round, because the last datagram of
-/// a message may be shorter than the others.
+/// a message may be shorter than the others. What is sealed grows by that, and goes apart.
 fn arrange(queue: &mut [Queued]) {
     queue.sort_by_key(|q| (q.hash, q.to));
     for flow in queue.chunk_by_mut(|a, b| (a.hash, a.to) == (b.hash, b.to)) {
@@ -440,7 +440,10 @@ fn arrange(queue: &mut [Queued]) {
             (q.step, mark, len) = (step, q.ecn, q.frame.len());
         }
     }
-    queue.sort_by_key(|q| (q.sender, q.to, q.step, q.ecn as u8, Reverse(q.frame.len())));
+    queue.sort_by_key(|q| {
+        let sealed = q.origin.dress == Dress::Sealed;
+        (q.sender, q.to, sealed, q.step, q.ecn as u8, Reverse(q.frame.len()))
+    });
 }
 
 /// How many of the first datagrams can leave as one message: one behind the other (one

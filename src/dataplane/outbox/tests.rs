@@ -223,6 +223,16 @@ fn what_has_one_size_comes_together() {
 }
 
 #[test]
+fn what_is_sealed_goes_apart() {
+    let mut queue: Vec<Queued> = (0..4).map(|flow| queued(flow, Ecn::NotEct, 0, 64)).collect();
+    queue[0].origin.dress = Dress::Sealed;
+    queue[2].origin.dress = Dress::Sealed;
+    arrange(&mut queue);
+    let flows: Vec<u64> = queue.iter().map(|q| q.hash).collect();
+    assert_eq!(flows, [1, 3, 0, 2]);
+}
+
+#[test]
 fn datagrams_of_several_flows_share_messages() {
     let mut lab = lab();
     let datagram = |flow: u16, mark: u8, len| {

@@ -211,11 +211,7 @@ impl Machine {
                 };
                 let of_network = self.endpoints().filter(|(_, n, ..)| *n == network);
                 let taken = of_network.flat_map(|(.., body)| body.addresses.iter().copied());
-                let vips = self.services().flat_map(|s| &s.networks);
-                let id = Id::new(network);
-                let vips = vips.filter(|joined| joined.network == id);
-                let vips = vips.flat_map(|joined| joined.vips.iter().copied());
-                allocate::used_of_pool(pool, taken.chain(vips).chain(self.vips.of(network)))
+                allocate::used_of_pool(pool, taken.chain(self.vips.of(network)))
             }
         }
     }

@@ -39,13 +39,14 @@ pub(super) struct Vips {
 }
 
 impl Vips {
-    /// Remembers those of a service's record, also of one that has lost to another.
-    fn remember(&mut self, id: Id, service: &Service) {
+    /// Remembers those of a service's record, also of one that has lost to the `current`
+    /// one.
+    fn remember(&mut self, id: Id, record: &Service, current: &Service) {
         let known = self.held.entry(id).or_default();
-        known.extend(places(service));
-        // Somebody writes one after the other: the rest is forgotten.
+        known.extend(places(record));
+        // Somebody writes one after the other: all that does not count now is forgotten.
         if known.len() > MOST {
-            *known = places(service).collect();
+            *known = places(current).collect();
         }
     }
 
@@ -55,7 +56,7 @@ impl Vips {
         self.held.get(&id).into_iter().flat_map(|known| known.difference(&now)).copied().collect()
     }
 
-    /// Those of a network that are remembered, also where no record names them for a while.
+    /// Those of a network that are services', also where no record names them for a while.
     pub(super) fn of(&self, network: Id) -> impl Iterator<Item = IpAddr> {
         let places = self.held.values().flatten();
         places.filter(move |(of, _)| *of == network).map(|(_, ip)| *ip)
@@ -82,7 +83,7 @@ impl Machine {
     /// A service's record has changed.
     pub(super) fn keep_vips(&mut self, id: Id) {
         match self.replica.get(&Key::Service(id)) {
-            Some(Body::Service(service)) => self.vips.remember(id, service),
+            Some(Body::Service(service)) => self.vips.remember(id, service, service),
             _ => self.vips.free(id),
         }
         self.restore_vips(id);
@@ -113,9 +114,9 @@ impl Machine {
     pub(super) fn remember_vips(&mut self, entries: &[Entry]) {
         for entry in entries {
             if let (Key::Service(id), Some(Body::Service(service))) = (entry.key, &entry.body)
-                && self.replica.get(&entry.key).is_some()
+                && let Some(Body::Service(current)) = self.replica.get(&entry.key)
             {
-                self.vips.remember(id, service);
+                self.vips.remember(id, service, current);
             }
         }
     }
